@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * libsockbeat - learn which TCP peers are alive
+ *
+ * A session tracks connected TCP sockets and reports the peers that fell
+ * silent.  It works on one of two engines with the same behaviour: `kernel`
+ * is the sockbeat module, `builtin` the same timing wheel in this library for
+ * hosts without the module.
+ *
+ * Conventions: functions return 0 (or a count) on success and a negative
+ * errno on failure; sockbeat_strerror() then explains.  Nothing is global: a
+ * session may be used by one thread at a time, different sessions by
+ * different threads at once.  No call blocks, except that netlink requests
+ * wait for the kernel's answer.
+ */
+#ifndef LIBSOCKBEAT_H
+#define LIBSOCKBEAT_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <linux/sockbeat.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct sockbeat;
+
+enum sockbeat_engine {
+	SOCKBEAT_ENGINE_AUTO,		/* kernel where it can be had, else builtin */
+	SOCKBEAT_ENGINE_KERNEL,
+	SOCKBEAT_ENGINE_BUILTIN,
+};
+
+/**
+ * struct sockbeat_opts - how to make a session
+ * @engine: which engine; SOCKBEAT_ENGINE_AUTO picks
+ * @capacity: slots, 1..SOCKBEAT_MAX_CAPACITY; 0 for 65536
+ * @timeout_ms: default timeout of peers, SOCKBEAT_MIN_TIMEOUT_MS ..
+ *		SOCKBEAT_MAX_TIMEOUT_MS; 0 for the engine's default (60000, or
+ *		what the module's default_timeout_ms says)
+ * @renotify_ms: how often a level-triggered silent peer is reported again,
+ *		 same range; 0 for the default (5000)
+ * @source: default of what counts as heard
+ * @trigger: default of how often a silent peer is reported
+ */
+struct sockbeat_opts {
+	enum sockbeat_engine engine;
+	uint32_t capacity;
+	uint32_t timeout_ms;
+	uint32_t renotify_ms;
+	enum sockbeat_source source;
+	enum sockbeat_trigger trigger;
+};
+
+/* Which members of struct sockbeat_peer are meant; absent ones take the
+ * session's default on add and stay as they are on set.
+ */
+#define SOCKBEAT_PEER_TIMEOUT	(1u << 0)
+#define SOCKBEAT_PEER_SOURCE	(1u << 1)
+#define SOCKBEAT_PEER_TRIGGER	(1u << 2)
+
+/**
+ * struct sockbeat_peer - one entry of a batch
+ * @fd: the socket, for add
+ * @error: set by the call: 0, or the negative errno of this entry
+ * @handle: set by add, read by set
+ * @user_data: returned with every event of the peer, opaque
+ * @mask: SOCKBEAT_PEER_*: which of the following are meant
+ * @timeout_ms: SOCKBEAT_MIN_TIMEOUT_MS .. SOCKBEAT_MAX_TIMEOUT_MS
+ * @source: what counts as heard
+ * @trigger: how often the peer is reported while silent
+ */
+struct sockbeat_peer {
+	int fd;
+	int error;
+	uint64_t handle;
+	uint64_t user_data;
+	uint32_t mask;
+	uint32_t timeout_ms;
+	enum sockbeat_source source;
+	enum sockbeat_trigger trigger;
+};
+
+/**
+ * struct sockbeat_event - one thing that happened to one peer
+ * @kind: SOCKBEAT_EVENT_KIND_SILENT, _HEARD or _GONE
+ * @tcp_state: what TCP says of the socket, 1 is ESTABLISHED
+ * @handle: the peer
+ * @user_data: as given with the peer
+ * @idle_ms: time since the peer was last heard
+ * @late_ms: for SILENT: time since the timeout ran out
+ */
+struct sockbeat_event {
+	enum sockbeat_event_kind kind;
+	uint32_t tcp_state;
+	uint64_t handle;
+	uint64_t user_data;
+	uint64_t idle_ms;
+	uint64_t late_ms;
+};
+
+/**
+ * struct sockbeat_info - one tracked peer, as sockbeat_list() shows it
+ * @handle: the peer
+ * @user_data: as given with the peer
+ * @cookie: the socket's SO_COOKIE, 0 if not known
+ * @idle_ms: time since the peer was last heard
+ * @timeout_ms: its timeout
+ * @state: SOCKBEAT_STATE_*
+ * @source: what counts as heard
+ * @trigger: how often it is reported
+ * @tcp_state: what TCP says of the socket, 0 when it is gone
+ */
+struct sockbeat_info {
+	uint64_t handle;
+	uint64_t user_data;
+	uint64_t cookie;
+	uint64_t idle_ms;
+	uint32_t timeout_ms;
+	enum sockbeat_state state;
+	enum sockbeat_source source;
+	enum sockbeat_trigger trigger;
+	uint32_t tcp_state;
+};
+
+/**
+ * struct sockbeat_stats - a session's counters, as in uapi/sockbeat.yaml
+ */
+struct sockbeat_stats {
+	uint32_t live, silent, gone;
+	uint64_t added, deleted, silences, recoveries, sockets_gone;
+	uint64_t events, messages, deferrals, bad_stamps;
+	uint64_t ticks, tick_ns, checks, postponed;
+};
+
+/* Life of a session.  sockbeat_open() sets *@sbp even when it fails for
+ * another reason than memory, so that sockbeat_strerror() can tell why; the
+ * caller then closes it too.
+ */
+int sockbeat_open(struct sockbeat **sbp, const struct sockbeat_opts *opts);
+int sockbeat_adopt(struct sockbeat **sbp, int session_fd);
+void sockbeat_close(struct sockbeat *sb);
+
+const char *sockbeat_strerror(const struct sockbeat *sb);
+enum sockbeat_engine sockbeat_engine(const struct sockbeat *sb);
+const char *sockbeat_engine_reason(const struct sockbeat *sb);
+int sockbeat_fd(const struct sockbeat *sb);
+int sockbeat_session_fd(const struct sockbeat *sb);
+uint32_t sockbeat_capacity(const struct sockbeat *sb);
+
+/* Peers.  A batch is not a transaction here: every entry has its own @error,
+ * and the return value is the number of entries that succeeded.
+ */
+int sockbeat_add(struct sockbeat *sb, struct sockbeat_peer *peers, size_t n);
+int sockbeat_set(struct sockbeat *sb, struct sockbeat_peer *peers, size_t n);
+int sockbeat_del(struct sockbeat *sb, const uint64_t *handles, size_t n);
+
+void sockbeat_beat(struct sockbeat *sb, uint64_t handle);
+
+/* Events: when sockbeat_fd() is readable, call until it returns less than
+ * @max.  Never blocks; 0 when there is nothing.
+ */
+int sockbeat_events(struct sockbeat *sb, struct sockbeat_event *events, int max);
+
+int sockbeat_get_stats(struct sockbeat *sb, struct sockbeat_stats *stats);
+int sockbeat_get(struct sockbeat *sb, uint64_t handle, struct sockbeat_info *info);
+int sockbeat_list(struct sockbeat *sb, uint32_t states,
+		  int (*cb)(const struct sockbeat_info *info, void *arg), void *arg);
+
+static inline uint32_t sockbeat_index(uint64_t handle)
+{
+	return (uint32_t)handle;
+}
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* LIBSOCKBEAT_H */

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: ((GPL-2.0 WITH Linux-syscall-note) OR BSD-3-Clause)
+/* Do not edit directly, auto-generated from: */
+/*	uapi/sockbeat.yaml */
+/* YNL-GEN kernel source */
+
+#include <net/netlink.h>
+#include <net/genetlink.h>
+
+#include "genl.h"
+
+#include <uapi/linux/sockbeat.h>
+
+/* Integer value ranges */
+static const struct netlink_range_validation sockbeat_a_session_capacity_range = {
+	.min	= 1ULL,
+	.max	= SOCKBEAT_MAX_CAPACITY,
+};
+
+static const struct netlink_range_validation sockbeat_a_session_timeout_ms_range = {
+	.min	= SOCKBEAT_MIN_TIMEOUT_MS,
+	.max	= SOCKBEAT_MAX_TIMEOUT_MS,
+};
+
+static const struct netlink_range_validation sockbeat_a_session_renotify_ms_range = {
+	.min	= SOCKBEAT_MIN_TIMEOUT_MS,
+	.max	= SOCKBEAT_MAX_TIMEOUT_MS,
+};
+
+static const struct netlink_range_validation sockbeat_a_peer_timeout_ms_range = {
+	.min	= SOCKBEAT_MIN_TIMEOUT_MS,
+	.max	= SOCKBEAT_MAX_TIMEOUT_MS,
+};
+
+/* Common nested types */
+const struct nla_policy sockbeat_peer_nl_policy[SOCKBEAT_A_PEER_COOKIE + 1] = {
+	[SOCKBEAT_A_PEER_HANDLE] = { .type = NLA_U64, },
+	[SOCKBEAT_A_PEER_FD] = NLA_POLICY_MIN(NLA_S32, 0),
+	[SOCKBEAT_A_PEER_TIMEOUT_MS] = NLA_POLICY_FULL_RANGE(NLA_U32, &sockbeat_a_peer_timeout_ms_range),
+	[SOCKBEAT_A_PEER_SOURCE] = NLA_POLICY_MAX(NLA_U32, 2),
+	[SOCKBEAT_A_PEER_TRIGGER] = NLA_POLICY_MAX(NLA_U32, 1),
+	[SOCKBEAT_A_PEER_USER_DATA] = { .type = NLA_U64, },
+	[SOCKBEAT_A_PEER_STATE] = NLA_POLICY_MAX(NLA_U32, 2),
+	[SOCKBEAT_A_PEER_IDLE_MS] = { .type = NLA_U64, },
+	[SOCKBEAT_A_PEER_TCP_STATE] = { .type = NLA_U32, },
+	[SOCKBEAT_A_PEER_COOKIE] = { .type = NLA_U64, },
+};
+
+/* SOCKBEAT_CMD_SESSION_NEW - do */
+static const struct nla_policy sockbeat_session_new_nl_policy[SOCKBEAT_A_SESSION_TRIGGER + 1] = {
+	[SOCKBEAT_A_SESSION_CAPACITY] = NLA_POLICY_FULL_RANGE(NLA_U32, &sockbeat_a_session_capacity_range),
+	[SOCKBEAT_A_SESSION_TIMEOUT_MS] = NLA_POLICY_FULL_RANGE(NLA_U32, &sockbeat_a_session_timeout_ms_range),
+	[SOCKBEAT_A_SESSION_RENOTIFY_MS] = NLA_POLICY_FULL_RANGE(NLA_U32, &sockbeat_a_session_renotify_ms_range),
+	[SOCKBEAT_A_SESSION_SOURCE] = NLA_POLICY_MAX(NLA_U32, 2),
+	[SOCKBEAT_A_SESSION_TRIGGER] = NLA_POLICY_MAX(NLA_U32, 1),
+};
+
+/* SOCKBEAT_CMD_SESSION_GET - do */
+static const struct nla_policy sockbeat_session_get_nl_policy[SOCKBEAT_A_SESSION_FD + 1] = {
+	[SOCKBEAT_A_SESSION_FD] = NLA_POLICY_MIN(NLA_S32, 0),
+};
+
+/* SOCKBEAT_CMD_SESSION_SET - do */
+static const struct nla_policy sockbeat_session_set_nl_policy[SOCKBEAT_A_SESSION_TRIGGER + 1] = {
+	[SOCKBEAT_A_SESSION_FD] = NLA_POLICY_MIN(NLA_S32, 0),
+	[SOCKBEAT_A_SESSION_TIMEOUT_MS] = NLA_POLICY_FULL_RANGE(NLA_U32, &sockbeat_a_session_timeout_ms_range),
+	[SOCKBEAT_A_SESSION_RENOTIFY_MS] = NLA_POLICY_FULL_RANGE(NLA_U32, &sockbeat_a_session_renotify_ms_range),
+	[SOCKBEAT_A_SESSION_SOURCE] = NLA_POLICY_MAX(NLA_U32, 2),
+	[SOCKBEAT_A_SESSION_TRIGGER] = NLA_POLICY_MAX(NLA_U32, 1),
+};
+
+/* SOCKBEAT_CMD_SESSION_BIND - do */
+static const struct nla_policy sockbeat_session_bind_nl_policy[SOCKBEAT_A_SESSION_FD + 1] = {
+	[SOCKBEAT_A_SESSION_FD] = NLA_POLICY_MIN(NLA_S32, 0),
+};
+
+/* SOCKBEAT_CMD_PEER_ADD - do */
+static const struct nla_policy sockbeat_peer_add_nl_policy[SOCKBEAT_A_SESSION_PEER + 1] = {
+	[SOCKBEAT_A_SESSION_FD] = NLA_POLICY_MIN(NLA_S32, 0),
+	[SOCKBEAT_A_SESSION_PEER] = NLA_POLICY_NESTED(sockbeat_peer_nl_policy),
+};
+
+/* SOCKBEAT_CMD_PEER_SET - do */
+static const struct nla_policy sockbeat_peer_set_nl_policy[SOCKBEAT_A_SESSION_PEER + 1] = {
+	[SOCKBEAT_A_SESSION_FD] = NLA_POLICY_MIN(NLA_S32, 0),
+	[SOCKBEAT_A_SESSION_PEER] = NLA_POLICY_NESTED(sockbeat_peer_nl_policy),
+};
+
+/* SOCKBEAT_CMD_PEER_DEL - do */
+static const struct nla_policy sockbeat_peer_del_nl_policy[SOCKBEAT_A_SESSION_PEER + 1] = {
+	[SOCKBEAT_A_SESSION_FD] = NLA_POLICY_MIN(NLA_S32, 0),
+	[SOCKBEAT_A_SESSION_PEER] = NLA_POLICY_NESTED(sockbeat_peer_nl_policy),
+};
+
+/* SOCKBEAT_CMD_PEER_GET - do */
+static const struct nla_policy sockbeat_peer_get_do_nl_policy[SOCKBEAT_A_SESSION_STATES + 1] = {
+	[SOCKBEAT_A_SESSION_FD] = NLA_POLICY_MIN(NLA_S32, 0),
+	[SOCKBEAT_A_SESSION_PEER] = NLA_POLICY_NESTED(sockbeat_peer_nl_policy),
+	[SOCKBEAT_A_SESSION_STATES] = NLA_POLICY_MASK(NLA_U32, 0x7),
+};
+
+/* SOCKBEAT_CMD_PEER_GET - dump */
+static const struct nla_policy sockbeat_peer_get_dump_nl_policy[SOCKBEAT_A_SESSION_STATES + 1] = {
+	[SOCKBEAT_A_SESSION_FD] = NLA_POLICY_MIN(NLA_S32, 0),
+	[SOCKBEAT_A_SESSION_PEER] = NLA_POLICY_NESTED(sockbeat_peer_nl_policy),
+	[SOCKBEAT_A_SESSION_STATES] = NLA_POLICY_MASK(NLA_U32, 0x7),
+};
+
+/* Ops table for sockbeat */
+const struct genl_split_ops sockbeat_nl_ops[9] = {
+	{
+		.cmd		= SOCKBEAT_CMD_SESSION_NEW,
+		.doit		= sockbeat_nl_session_new_doit,
+		.policy		= sockbeat_session_new_nl_policy,
+		.maxattr	= SOCKBEAT_A_SESSION_TRIGGER,
+		.flags		= GENL_CMD_CAP_DO,
+	},
+	{
+		.cmd		= SOCKBEAT_CMD_SESSION_GET,
+		.doit		= sockbeat_nl_session_get_doit,
+		.policy		= sockbeat_session_get_nl_policy,
+		.maxattr	= SOCKBEAT_A_SESSION_FD,
+		.flags		= GENL_CMD_CAP_DO,
+	},
+	{
+		.cmd		= SOCKBEAT_CMD_SESSION_SET,
+		.doit		= sockbeat_nl_session_set_doit,
+		.policy		= sockbeat_session_set_nl_policy,
+		.maxattr	= SOCKBEAT_A_SESSION_TRIGGER,
+		.flags		= GENL_CMD_CAP_DO,
+	},
+	{
+		.cmd		= SOCKBEAT_CMD_SESSION_BIND,
+		.doit		= sockbeat_nl_session_bind_doit,
+		.policy		= sockbeat_session_bind_nl_policy,
+		.maxattr	= SOCKBEAT_A_SESSION_FD,
+		.flags		= GENL_CMD_CAP_DO,
+	},
+	{
+		.cmd		= SOCKBEAT_CMD_PEER_ADD,
+		.doit		= sockbeat_nl_peer_add_doit,
+		.policy		= sockbeat_peer_add_nl_policy,
+		.maxattr	= SOCKBEAT_A_SESSION_PEER,
+		.flags		= GENL_CMD_CAP_DO,
+	},
+	{
+		.cmd		= SOCKBEAT_CMD_PEER_SET,
+		.doit		= sockbeat_nl_peer_set_doit,
+		.policy		= sockbeat_peer_set_nl_policy,
+		.maxattr	= SOCKBEAT_A_SESSION_PEER,
+		.flags		= GENL_CMD_CAP_DO,
+	},
+	{
+		.cmd		= SOCKBEAT_CMD_PEER_DEL,
+		.doit		= sockbeat_nl_peer_del_doit,
+		.policy		= sockbeat_peer_del_nl_policy,
+		.maxattr	= SOCKBEAT_A_SESSION_PEER,
+		.flags		= GENL_CMD_CAP_DO,
+	},
+	{
+		.cmd		= SOCKBEAT_CMD_PEER_GET,
+		.doit		= sockbeat_nl_peer_get_doit,
+		.policy		= sockbeat_peer_get_do_nl_policy,
+		.maxattr	= SOCKBEAT_A_SESSION_STATES,
+		.flags		= GENL_CMD_CAP_DO,
+	},
+	{
+		.cmd		= SOCKBEAT_CMD_PEER_GET,
+		.start		= sockbeat_nl_peer_get_start,
+		.dumpit		= sockbeat_nl_peer_get_dumpit,
+		.done		= sockbeat_nl_peer_get_done,
+		.policy		= sockbeat_peer_get_dump_nl_policy,
+		.maxattr	= SOCKBEAT_A_SESSION_STATES,
+		.flags		= GENL_CMD_CAP_DUMP,
+	},
+};

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: ((GPL-2.0 WITH Linux-syscall-note) OR BSD-3-Clause) */
+/* Do not edit directly, auto-generated from: */
+/*	uapi/sockbeat.yaml */
+/* YNL-GEN kernel header */
+
+#ifndef _LINUX_SOCKBEAT_GEN_H
+#define _LINUX_SOCKBEAT_GEN_H
+
+#include <net/netlink.h>
+#include <net/genetlink.h>
+
+#include <uapi/linux/sockbeat.h>
+
+/* Common nested types */
+extern const struct nla_policy sockbeat_peer_nl_policy[SOCKBEAT_A_PEER_COOKIE + 1];
+
+/* Ops table for sockbeat */
+extern const struct genl_split_ops sockbeat_nl_ops[9];
+
+int sockbeat_nl_peer_get_start(struct netlink_callback *cb);
+int sockbeat_nl_peer_get_done(struct netlink_callback *cb);
+
+int sockbeat_nl_session_new_doit(struct sk_buff *skb, struct genl_info *info);
+int sockbeat_nl_session_get_doit(struct sk_buff *skb, struct genl_info *info);
+int sockbeat_nl_session_set_doit(struct sk_buff *skb, struct genl_info *info);
+int sockbeat_nl_session_bind_doit(struct sk_buff *skb, struct genl_info *info);
+int sockbeat_nl_peer_add_doit(struct sk_buff *skb, struct genl_info *info);
+int sockbeat_nl_peer_set_doit(struct sk_buff *skb, struct genl_info *info);
+int sockbeat_nl_peer_del_doit(struct sk_buff *skb, struct genl_info *info);
+int sockbeat_nl_peer_get_doit(struct sk_buff *skb, struct genl_info *info);
+int sockbeat_nl_peer_get_dumpit(struct sk_buff *skb,
+				struct netlink_callback *cb);
+
+#endif /* _LINUX_SOCKBEAT_GEN_H */
