@@ -10,13 +10,13 @@
 #include <linux/types.h>
 #else
 #include <stdbool.h>
-#include <stdint.h>
-typedef uint64_t u64;
+#include <stddef.h>
+typedef unsigned long long u64;
 typedef unsigned int u32;
 #endif
 
 #define SB_WHEEL_BITS	6
-#define SB_WHEEL_SIZE	(1U << SB_WHEEL_BITS)
+#define SB_WHEEL_SIZE	64
 #define SB_WHEEL_LEVELS	5
 
 /**

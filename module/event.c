@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The ready list and the messages that are made from it.
+ *
+ * A peer stays on the list until a message that tells of it has been taken
+ * into the receiver's buffer, so a full buffer, a missing receiver or a lack
+ * of memory loses nothing.  While a message is under way the lock is dropped;
+ * a peer that changes in that time loses its @sending mark and is told again.
+ */
+#include <linux/netlink.h>
+#include <linux/skbuff.h>
+
+#include "sockbeat.h"
+
+/* Peers looked at to fill one message, told or not. */
+#define SB_EVENT_SCAN_MAX	256
+
+#define SB_BACKOFF_MIN_MS	2
+
+/**
+ * sb_event_push - put a peer on the ready list, or change what it has to tell
+ * @peer: the peer
+ * @pending: what to tell
+ *
+ * Context: session->lock held, any. The caller schedules the session's work.
+ */
+void sb_event_push(struct sb_peer *peer, enum sb_pending pending)
+{
+	struct sb_session *session = peer->session;
+
+	lockdep_assert_held(&session->lock);
+
+	if (list_empty(&session->ready))
+		wake_up_interruptible_poll(&session->wait, EPOLLIN);
+	if (peer->pending == SB_TELL_NOTHING)
+		list_add_tail(&peer->ready, &session->ready);
+	peer->pending = pending;
+	peer->sending = false;
+}
+
+/**
+ * sb_event_drop - take a peer off the ready list
+ * @peer: the peer, on the list or not
+ *
+ * Context: session->lock held, any.
+ */
+void sb_event_drop(struct sb_peer *peer)
+{
+	lockdep_assert_held(&peer->session->lock);
+
+	list_del_init(&peer->ready);
+	peer->pending = SB_TELL_NOTHING;
+	peer->sending = false;
+}
+
+/* Fill a message from the head of the list; returns the number of events. */
+static unsigned int sb_event_compose(struct sb_session *session,
+				     struct sk_buff *skb)
+{
+	u64 now_ms = sb_now_ms();
+	struct sb_peer *peer, *next;
+	unsigned int n = 0, scanned = 0;
+
+	list_for_each_entry_safe(peer, next, &session->ready, ready) {
+		if (n == SB_EVENTS_MAX || scanned++ == SB_EVENT_SCAN_MAX)
+			break;
+		if (peer->state == SOCKBEAT_STATE_SILENT &&
+		    sb_peer_revive(peer, now_ms) &&
+		    peer->pending == SB_TELL_NOTHING)
+			continue;
+		if (!sb_message_put(skb, peer, now_ms))
+			break;
+		peer->sending = true;
+		session->batch[n++] = sb_peer_handle(peer);
+	}
+	return n;
+}
+
+/* The receiver has it: when does this peer come up again? */
+static void sb_event_delivered(struct sb_peer *peer, u64 now_ms)
+{
+	struct sb_session *session = peer->session;
+
+	peer->told = peer->pending == SB_TELL_SILENT;
+	sb_event_drop(peer);
+	if (peer->state == SOCKBEAT_STATE_LIVE)
+		return;
+	if (peer->trigger == SOCKBEAT_TRIGGER_LEVEL)
+		sb_session_arm(session, peer, now_ms + session->renotify_ms);
+	else if (peer->state == SOCKBEAT_STATE_SILENT)
+		sb_session_arm(session, peer, now_ms + peer->timeout_ms);
+}
+
+static void sb_event_failed(struct sb_session *session, u32 portid, int err)
+{
+	session->stats.deferrals++;
+	if (err == -ECONNREFUSED) {
+		/* The port went while we were sending to it. */
+		if (session->portid == portid)
+			WRITE_ONCE(session->portid, 0);
+		return;
+	}
+	session->backoff_ms = clamp(session->backoff_ms * 2, SB_BACKOFF_MIN_MS,
+				    session->tick_ms);
+	session->retry_ms = sb_now_ms() + session->backoff_ms;
+}
+
+static void sb_event_settle(struct sb_session *session, unsigned int n,
+			    u32 portid, int err)
+{
+	u64 now_ms = sb_now_ms();
+	struct sb_peer *peer;
+	unsigned int i;
+
+	for (i = 0; i < n; i++) {
+		peer = sb_peer_find(session, session->batch[i]);
+		if (!peer || !peer->sending)
+			continue;
+		peer->sending = false;
+		if (!err)
+			sb_event_delivered(peer, now_ms);
+	}
+	if (err) {
+		sb_event_failed(session, portid, err);
+	} else {
+		session->backoff_ms = 0;
+		session->stats.messages++;
+		session->stats.events += n;
+	}
+}
+
+static bool sb_event_wanted(struct sb_session *session)
+{
+	return session->net && session->portid && !list_empty(&session->ready) &&
+	       (!session->backoff_ms || sb_now_ms() >= session->retry_ms);
+}
+
+/**
+ * sb_event_flush - send what the ready list holds
+ * @session: the session
+ *
+ * At most max_expire_per_tick events in one call.
+ *
+ * Context: the session's work: process, may sleep, one at a time.
+ * Return: whether there is more that could be sent at once.
+ */
+bool sb_event_flush(struct sb_session *session)
+{
+	int budget = READ_ONCE(sb_max_expire_per_tick);
+	struct sk_buff *skb;
+	struct net *net;
+	unsigned int n;
+	u32 portid;
+	int err;
+
+	spin_lock_bh(&session->lock);
+	while (budget > 0 && sb_event_wanted(session)) {
+		spin_unlock_bh(&session->lock);
+		cond_resched();
+		skb = sb_message_new(session);
+		spin_lock_bh(&session->lock);
+		if (!skb) {
+			sb_event_failed(session, 0, -ENOMEM);
+			break;
+		}
+		if (!sb_event_wanted(session)) {
+			kfree_skb(skb);
+			break;
+		}
+		n = sb_event_compose(session, skb);
+		/* The namespace's exit waits for this work. */
+		net = session->net;
+		portid = session->portid;
+		spin_unlock_bh(&session->lock);
+
+		if (n)
+			err = sb_message_send(net, skb, portid);
+		else
+			kfree_skb(skb);
+
+		spin_lock_bh(&session->lock);
+		if (n)
+			sb_event_settle(session, n, portid, err);
+		budget -= max(n, 1U);
+	}
+	n = sb_event_wanted(session);
+	spin_unlock_bh(&session->lock);
+	return n;
+}

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Start and end of the module.
+ *
+ * A session's file holds the module, so at exit there is no session, no peer
+ * and no work left.
+ */
+#include <linux/init.h>
+#include <linux/module.h>
+#include <net/genetlink.h>
+
+#include "sockbeat.h"
+
+static int __init sb_init(void)
+{
+	int err;
+
+	err = sb_peer_init();
+	if (err)
+		return err;
+	err = sb_hook_init();
+	if (err)
+		goto peer_exit;
+	err = sb_session_init();
+	if (err)
+		goto hook_exit;
+	err = sb_netlink_init();
+	if (err)
+		goto session_exit;
+	return 0;
+
+session_exit:
+	sb_session_exit();
+hook_exit:
+	sb_hook_exit();
+peer_exit:
+	sb_peer_exit();
+	return err;
+}
+
+static void __exit sb_exit(void)
+{
+	sb_netlink_exit();
+	sb_session_exit();
+	sb_hook_exit();
+	sb_peer_exit();
+}
+
+module_init(sb_init);
+module_exit(sb_exit);
+
+MODULE_DESCRIPTION("Tracks which TCP peers are alive and reports those that fell silent");
+MODULE_AUTHOR("The sockbeat authors");
+MODULE_LICENSE("GPL");
+MODULE_VERSION("0.1.0");
+MODULE_ALIAS_GENL_FAMILY(SOCKBEAT_FAMILY_NAME);

@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Filling in attributes: counters, peers, events.
+ */
+#include <net/tcp.h>
+
+#include "netlink.h"
+
+/**
+ * sb_put_stats - add a session's counters to a message
+ * @skb: the message
+ * @stats: the counters
+ *
+ * Context: session->lock held.
+ * Return: 0 or -EMSGSIZE.
+ */
+int sb_put_stats(struct sk_buff *skb, const struct sb_stats *stats)
+{
+	struct nlattr *nest = nla_nest_start(skb, SOCKBEAT_A_SESSION_STATS);
+	const struct {
+		int type;
+		u64 value;
+	} counters[] = {
+		{ SOCKBEAT_A_STATS_ADDED, stats->added },
+		{ SOCKBEAT_A_STATS_DELETED, stats->deleted },
+		{ SOCKBEAT_A_STATS_SILENCES, stats->silences },
+		{ SOCKBEAT_A_STATS_RECOVERIES, stats->recoveries },
+		{ SOCKBEAT_A_STATS_SOCKETS_GONE, stats->sockets_gone },
+		{ SOCKBEAT_A_STATS_EVENTS, stats->events },
+		{ SOCKBEAT_A_STATS_MESSAGES, stats->messages },
+		{ SOCKBEAT_A_STATS_DEFERRALS, stats->deferrals },
+		{ SOCKBEAT_A_STATS_BAD_STAMPS, stats->bad_stamps },
+		{ SOCKBEAT_A_STATS_TICKS, stats->ticks },
+		{ SOCKBEAT_A_STATS_TICK_NS, stats->tick_ns },
+		{ SOCKBEAT_A_STATS_CHECKS, stats->checks },
+		{ SOCKBEAT_A_STATS_POSTPONED, stats->postponed },
+	};
+	unsigned int i;
+
+	if (!nest ||
+	    nla_put_u32(skb, SOCKBEAT_A_STATS_LIVE,
+			stats->count[SOCKBEAT_STATE_LIVE]) ||
+	    nla_put_u32(skb, SOCKBEAT_A_STATS_SILENT,
+			stats->count[SOCKBEAT_STATE_SILENT]) ||
+	    nla_put_u32(skb, SOCKBEAT_A_STATS_GONE,
+			stats->count[SOCKBEAT_STATE_GONE]))
+		return -EMSGSIZE;
+	for (i = 0; i < ARRAY_SIZE(counters); i++) {
+		if (nla_put_u64_64bit(skb, counters[i].type, counters[i].value,
+				      SOCKBEAT_A_STATS_PAD))
+			return -EMSGSIZE;
+	}
+	nla_nest_end(skb, nest);
+	return 0;
+}
+
+static bool sb_put_peer(struct sk_buff *skb, struct sb_peer *peer, u64 now_ms)
+{
+	struct nlattr *nest = nla_nest_start(skb, SOCKBEAT_A_SESSION_PEER);
+	const struct sock *sk = peer->sk;
+	u64 idle_ms = sb_peer_idle_ms(peer, now_ms);
+
+	if (!nest ||
+	    nla_put_u64_64bit(skb, SOCKBEAT_A_PEER_HANDLE, sb_peer_handle(peer),
+			      SOCKBEAT_A_PEER_PAD) ||
+	    nla_put_u32(skb, SOCKBEAT_A_PEER_TIMEOUT_MS, peer->timeout_ms) ||
+	    nla_put_u32(skb, SOCKBEAT_A_PEER_SOURCE, peer->source) ||
+	    nla_put_u32(skb, SOCKBEAT_A_PEER_TRIGGER, peer->trigger) ||
+	    nla_put_u64_64bit(skb, SOCKBEAT_A_PEER_USER_DATA, peer->user_data,
+			      SOCKBEAT_A_PEER_PAD) ||
+	    nla_put_u32(skb, SOCKBEAT_A_PEER_STATE, peer->state) ||
+	    nla_put_u64_64bit(skb, SOCKBEAT_A_PEER_IDLE_MS, idle_ms,
+			      SOCKBEAT_A_PEER_PAD))
+		return false;
+	if (sk &&
+	    (nla_put_u32(skb, SOCKBEAT_A_PEER_TCP_STATE, READ_ONCE(sk->sk_state)) ||
+	     nla_put_u64_64bit(skb, SOCKBEAT_A_PEER_COOKIE,
+			       atomic64_read(&sk->sk_cookie), SOCKBEAT_A_PEER_PAD)))
+		return false;
+	nla_nest_end(skb, nest);
+	return true;
+}
+
+/**
+ * sb_put_peer_msg - complete a message that shows one peer
+ * @skb: the message
+ * @header: its header, cancelled where there is no room
+ * @peer: the peer
+ *
+ * Context: session->lock held.
+ * Return: whether there was room.
+ */
+bool sb_put_peer_msg(struct sk_buff *skb, void *header, struct sb_peer *peer)
+{
+	u64 now_ms = sb_now_ms();
+
+	/* A silent peer that waits to be told is not looked at by the wheel. */
+	if (peer->state == SOCKBEAT_STATE_SILENT)
+		sb_peer_revive(peer, now_ms);
+	if (nla_put_u32(skb, SOCKBEAT_A_SESSION_ID, peer->session->id) ||
+	    !sb_put_peer(skb, peer, now_ms)) {
+		genlmsg_cancel(skb, header);
+		return false;
+	}
+	genlmsg_end(skb, header);
+	return true;
+}
+
+/**
+ * sb_message_new - begin an event message
+ * @session: the session
+ *
+ * Context: process, may sleep.
+ * Return: the message, or NULL.
+ */
+struct sk_buff *sb_message_new(struct sb_session *session)
+{
+	struct sk_buff *skb = genlmsg_new(NLMSG_DEFAULT_SIZE, GFP_KERNEL);
+
+	if (!skb)
+		return NULL;
+	if (!genlmsg_put(skb, 0, 0, &sb_family, 0, SOCKBEAT_CMD_PEER_EVENT) ||
+	    nla_put_u32(skb, SOCKBEAT_A_SESSION_ID, session->id)) {
+		nlmsg_free(skb);
+		return NULL;
+	}
+	return skb;
+}
+
+/**
+ * sb_message_put - add what a peer has to tell to an event message
+ * @skb: from sb_message_new()
+ * @peer: a peer on the ready list
+ * @now_ms: sb_now_ms()
+ *
+ * Context: session->lock held.
+ * Return: false, with @skb as it was, where there is no room.
+ */
+bool sb_message_put(struct sk_buff *skb, struct sb_peer *peer, u64 now_ms)
+{
+	static const u32 kinds[] = {
+		[SB_TELL_SILENT] = SOCKBEAT_EVENT_KIND_SILENT,
+		[SB_TELL_HEARD] = SOCKBEAT_EVENT_KIND_HEARD,
+		[SB_TELL_GONE] = SOCKBEAT_EVENT_KIND_GONE,
+	};
+	struct nlattr *nest = nla_nest_start(skb, SOCKBEAT_A_SESSION_EVENT);
+	u64 idle_ms = sb_peer_idle_ms(peer, now_ms);
+
+	if (!nest)
+		return false;
+	if (nla_put_u32(skb, SOCKBEAT_A_EVENT_KIND, kinds[peer->pending]) ||
+	    nla_put_u64_64bit(skb, SOCKBEAT_A_EVENT_HANDLE, sb_peer_handle(peer),
+			      SOCKBEAT_A_EVENT_PAD) ||
+	    nla_put_u64_64bit(skb, SOCKBEAT_A_EVENT_USER_DATA, peer->user_data,
+			      SOCKBEAT_A_EVENT_PAD) ||
+	    nla_put_u64_64bit(skb, SOCKBEAT_A_EVENT_IDLE_MS, idle_ms,
+			      SOCKBEAT_A_EVENT_PAD) ||
+	    (peer->pending == SB_TELL_SILENT &&
+	     nla_put_u64_64bit(skb, SOCKBEAT_A_EVENT_LATE_MS,
+			       idle_ms - peer->timeout_ms, SOCKBEAT_A_EVENT_PAD)) ||
+	    nla_put_u32(skb, SOCKBEAT_A_EVENT_TCP_STATE,
+			peer->sk ? READ_ONCE(peer->sk->sk_state) : TCP_CLOSE)) {
+		nla_nest_cancel(skb, nest);
+		return false;
+	}
+	nla_nest_end(skb, nest);
+	return true;
+}
+
+/**
+ * sb_message_send - send an event message
+ * @net: the session's namespace
+ * @skb: the message; consumed
+ * @portid: who gets it
+ *
+ * Context: any.
+ * Return: 0, -EAGAIN where the receiver's buffer is full, -ECONNREFUSED where
+ * there is no such port.
+ */
+int sb_message_send(struct net *net, struct sk_buff *skb, u32 portid)
+{
+	struct nlmsghdr *nlh = nlmsg_hdr(skb);
+
+	genlmsg_end(skb, genlmsg_data(nlmsg_data(nlh)));
+	return genlmsg_unicast(net, skb, portid);
+}

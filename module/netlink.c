@@ -1,0 +1,358 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The family, and the requests on sessions, as uapi/sockbeat.yaml describes
+ * them.
+ *
+ * Policies and the op table are generated into genl.c.  A request names its
+ * session by fd; whoever holds the fd may command it.
+ */
+#include <linux/capability.h>
+#include <linux/cred.h>
+#include <linux/file.h>
+#include <linux/module.h>
+#include <linux/slab.h>
+#include <net/sock.h>
+
+#include "netlink.h"
+
+/**
+ * sb_extack - say why a request failed
+ * @extack: where to, may be NULL
+ * @attr: the attribute at fault, or NULL
+ * @why: a string constant
+ *
+ * For reasons that are known at run time only; the macros take literals.
+ */
+void sb_extack(struct netlink_ext_ack *extack, const struct nlattr *attr,
+	       const char *why)
+{
+	if (!extack)
+		return;
+	extack->_msg = why;
+	extack->bad_attr = attr;
+}
+
+/* Fds are looked up in the sender's table. A netlink socket that was handed
+ * to a more privileged program must not make that program act on its own fds,
+ * so the sender has to be whom the socket's opener was, or the opener had the
+ * privilege anyway.
+ */
+static bool sb_sender_trusted(const struct sk_buff *skb)
+{
+	const struct sock *sk = NETLINK_CB(skb).sk;
+	const struct file *opener;
+
+	if (!sk || !sk->sk_socket)
+		return false;
+	opener = sk->sk_socket->file;
+	return opener &&
+	       (uid_eq(opener->f_cred->euid, current_euid()) ||
+		file_ns_capable(opener, sock_net(sk)->user_ns, CAP_NET_ADMIN));
+}
+
+/**
+ * sb_session_file - the file that a request names as its session
+ * @skb: the request
+ * @attr: its fd attribute, may be NULL
+ * @extack: for a reason
+ *
+ * Return: a session's file, to be put by the caller, or an error pointer:
+ * -EINVAL, -EBADF, -EPERM.
+ */
+struct file *sb_session_file(const struct sk_buff *skb,
+			     const struct nlattr *attr,
+			     struct netlink_ext_ack *extack)
+{
+	struct file *file;
+
+	if (!attr) {
+		NL_SET_ERR_MSG(extack, "request names no session fd");
+		return ERR_PTR(-EINVAL);
+	}
+	if (!sb_sender_trusted(skb)) {
+		NL_SET_ERR_MSG(extack,
+			       "netlink socket was opened by another user");
+		return ERR_PTR(-EPERM);
+	}
+	file = fget(nla_get_s32(attr));
+	if (!file) {
+		NL_SET_ERR_MSG_ATTR(extack, attr, "session fd is not open");
+		return ERR_PTR(-EBADF);
+	}
+	if (!sb_session_of(file)) {
+		fput(file);
+		NL_SET_ERR_MSG_ATTR(extack, attr, "fd is not a sockbeat session");
+		return ERR_PTR(-EINVAL);
+	}
+	return file;
+}
+
+/**
+ * sb_request_end - let go of what sb_request_begin() took
+ * @req: the request
+ */
+void sb_request_end(struct sb_request *req)
+{
+	kvfree(req->entry);
+	if (!IS_ERR_OR_NULL(req->file))
+		fput(req->file);
+}
+
+/**
+ * sb_request_begin - find a request's session and read its batch
+ * @req: filled in
+ * @skb: the request
+ * @info: the request
+ * @key: bit of the attribute that every peer must have, 0 for no batch
+ * @allowed: bits of the attributes that it may have
+ *
+ * Context: process, may sleep.
+ * Return: 0, to be followed by sb_request_end(), or an error with a reason in
+ * extack.
+ */
+int sb_request_begin(struct sb_request *req, struct sk_buff *skb,
+		     struct genl_info *info, unsigned long key,
+		     unsigned long allowed)
+{
+	int err = 0;
+
+	memset(req, 0, sizeof(*req));
+	req->file = sb_session_file(skb, info->attrs[SOCKBEAT_A_SESSION_FD],
+				    info->extack);
+	if (IS_ERR(req->file))
+		return PTR_ERR(req->file);
+	req->session = sb_session_of(req->file);
+	if (key)
+		err = sb_request_entries(req, info, key, allowed);
+	if (err)
+		sb_request_end(req);
+	return err;
+}
+
+/**
+ * sb_request_kick - try again to send what waits
+ * @session: the session
+ *
+ * A request is a sign that the holder is awake.
+ *
+ * Context: session->lock held.
+ */
+void sb_request_kick(struct sb_session *session)
+{
+	if (list_empty(&session->ready))
+		return;
+	session->backoff_ms = 0;
+	sb_session_schedule(session, 0);
+}
+
+/**
+ * sb_reply_new - begin a reply
+ * @info: the request
+ * @payload: room for attributes, in bytes
+ * @header: set to what genlmsg_end() wants
+ *
+ * Context: process, may sleep.
+ * Return: the reply, or NULL.
+ */
+struct sk_buff *sb_reply_new(struct genl_info *info, size_t payload,
+			     void **header)
+{
+	struct sk_buff *skb = genlmsg_new(payload, GFP_KERNEL);
+
+	if (!skb)
+		return NULL;
+	*header = genlmsg_put_reply(skb, info, &sb_family, 0,
+				    info->genlhdr->cmd);
+	if (!*header) {
+		nlmsg_free(skb);
+		return NULL;
+	}
+	return skb;
+}
+
+static struct sk_buff *sb_reply_session(struct sb_session *session,
+					struct genl_info *info, int fd)
+{
+	struct sk_buff *skb;
+	int err;
+	void *header;
+
+	skb = sb_reply_new(info, NLMSG_DEFAULT_SIZE, &header);
+	if (!skb)
+		return NULL;
+	spin_lock_bh(&session->lock);
+	err = nla_put_s32(skb, SOCKBEAT_A_SESSION_FD, fd) ||
+	      nla_put_u32(skb, SOCKBEAT_A_SESSION_ID, session->id) ||
+	      nla_put_u32(skb, SOCKBEAT_A_SESSION_CAPACITY, session->capacity) ||
+	      nla_put_u32(skb, SOCKBEAT_A_SESSION_TIMEOUT_MS, session->timeout_ms) ||
+	      nla_put_u32(skb, SOCKBEAT_A_SESSION_RENOTIFY_MS, session->renotify_ms) ||
+	      nla_put_u32(skb, SOCKBEAT_A_SESSION_SOURCE, session->source) ||
+	      nla_put_u32(skb, SOCKBEAT_A_SESSION_TRIGGER, session->trigger) ||
+	      nla_put_u32(skb, SOCKBEAT_A_SESSION_TICK_MS, session->tick_ms) ||
+	      nla_put_u32(skb, SOCKBEAT_A_SESSION_PORT, session->portid) ||
+	      nla_put_u64_64bit(skb, SOCKBEAT_A_SESSION_CLOCK_MS, sb_now_ms(),
+				SOCKBEAT_A_SESSION_PAD) ||
+	      sb_put_stats(skb, &session->stats);
+	spin_unlock_bh(&session->lock);
+	if (err) {
+		nlmsg_free(skb);
+		return NULL;
+	}
+	genlmsg_end(skb, header);
+	return skb;
+}
+
+/* Settings that session-new and session-set share. */
+static void sb_session_conf(struct sb_session *session, struct nlattr **attrs)
+{
+	const struct nlattr *attr;
+
+	spin_lock_bh(&session->lock);
+	attr = attrs[SOCKBEAT_A_SESSION_TIMEOUT_MS];
+	if (attr)
+		WRITE_ONCE(session->timeout_ms, nla_get_u32(attr));
+	attr = attrs[SOCKBEAT_A_SESSION_RENOTIFY_MS];
+	if (attr)
+		session->renotify_ms = nla_get_u32(attr);
+	attr = attrs[SOCKBEAT_A_SESSION_SOURCE];
+	if (attr)
+		WRITE_ONCE(session->source, nla_get_u32(attr));
+	attr = attrs[SOCKBEAT_A_SESSION_TRIGGER];
+	if (attr)
+		WRITE_ONCE(session->trigger, nla_get_u32(attr));
+	sb_request_kick(session);
+	spin_unlock_bh(&session->lock);
+}
+
+int sockbeat_nl_session_new_doit(struct sk_buff *skb, struct genl_info *info)
+{
+	struct sb_session *session;
+	const char *why = NULL;
+	struct sk_buff *reply;
+	struct file *file;
+	int fd, err;
+
+	if (GENL_REQ_ATTR_CHECK(info, SOCKBEAT_A_SESSION_CAPACITY)) {
+		NL_SET_ERR_MSG(info->extack, "session-new without capacity");
+		return -EINVAL;
+	}
+	if (!sb_sender_trusted(skb)) {
+		NL_SET_ERR_MSG(info->extack,
+			       "netlink socket was opened by another user");
+		return -EPERM;
+	}
+	fd = get_unused_fd_flags(O_CLOEXEC);
+	if (fd < 0)
+		return fd;
+	file = sb_session_open(genl_info_net(info), info->snd_portid,
+			       nla_get_u32(info->attrs[SOCKBEAT_A_SESSION_CAPACITY]),
+			       &why);
+	if (IS_ERR(file)) {
+		sb_extack(info->extack, NULL, why);
+		err = PTR_ERR(file);
+		goto put_fd;
+	}
+	session = sb_session_of(file);
+	sb_session_conf(session, info->attrs);
+	reply = sb_reply_session(session, info, fd);
+	if (!reply) {
+		err = -ENOMEM;
+		goto put_file;
+	}
+	err = genlmsg_reply(reply, info);
+	if (err)
+		goto put_file;
+	fd_install(fd, file);
+	return 0;
+
+put_file:
+	fput(file);
+put_fd:
+	put_unused_fd(fd);
+	return err;
+}
+
+int sockbeat_nl_session_get_doit(struct sk_buff *skb, struct genl_info *info)
+{
+	struct sb_request req;
+	struct sk_buff *reply;
+	int err;
+
+	err = sb_request_begin(&req, skb, info, 0, 0);
+	if (err)
+		return err;
+	reply = sb_reply_session(req.session, info,
+				 nla_get_s32(info->attrs[SOCKBEAT_A_SESSION_FD]));
+	spin_lock_bh(&req.session->lock);
+	sb_request_kick(req.session);
+	spin_unlock_bh(&req.session->lock);
+	sb_request_end(&req);
+	return reply ? genlmsg_reply(reply, info) : -ENOMEM;
+}
+
+int sockbeat_nl_session_set_doit(struct sk_buff *skb, struct genl_info *info)
+{
+	struct sb_request req;
+	int err;
+
+	err = sb_request_begin(&req, skb, info, 0, 0);
+	if (err)
+		return err;
+	sb_session_conf(req.session, info->attrs);
+	sb_request_end(&req);
+	return 0;
+}
+
+int sockbeat_nl_session_bind_doit(struct sk_buff *skb, struct genl_info *info)
+{
+	struct sb_session *session;
+	struct sb_request req;
+	int err;
+
+	err = sb_request_begin(&req, skb, info, 0, 0);
+	if (err)
+		return err;
+	session = req.session;
+	spin_lock_bh(&session->lock);
+	if (session->net && net_eq(session->net, genl_info_net(info))) {
+		WRITE_ONCE(session->portid, info->snd_portid);
+		sb_request_kick(session);
+	} else {
+		err = session->net ? -EXDEV : -ENETDOWN;
+		sb_extack(info->extack, NULL, session->net ?
+			  "session belongs to another network namespace" :
+			  "the session's network namespace is gone");
+	}
+	spin_unlock_bh(&session->lock);
+	sb_request_end(&req);
+	return err;
+}
+
+struct genl_family sb_family __ro_after_init = {
+	.name		= SOCKBEAT_FAMILY_NAME,
+	.version	= SOCKBEAT_FAMILY_VERSION,
+	.netnsok	= true,
+	.parallel_ops	= true,
+	.module		= THIS_MODULE,
+#ifndef SB_COMPAT_GENL_OPS
+	.split_ops	= sockbeat_nl_ops,
+	.n_split_ops	= ARRAY_SIZE(sockbeat_nl_ops),
+#endif
+};
+
+int __init sb_netlink_init(void)
+{
+#ifdef SB_COMPAT_GENL_OPS
+	static struct genl_ops ops[ARRAY_SIZE(sockbeat_nl_ops)] __ro_after_init;
+
+	sb_family.ops = ops;
+	sb_family.n_ops = sb_compat_join_ops(ops, sockbeat_nl_ops,
+					     ARRAY_SIZE(sockbeat_nl_ops));
+#endif
+	return genl_register_family(&sb_family);
+}
+
+void sb_netlink_exit(void)
+{
+	genl_unregister_family(&sb_family);
+}

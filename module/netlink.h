@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What netlink.c (sessions), netlink_peer.c (peers) and message.c (filling
+ * in attributes) share.
+ */
+#ifndef _SOCKBEAT_NETLINK_H
+#define _SOCKBEAT_NETLINK_H
+
+#include <net/genetlink.h>
+
+#include "genl.h"
+#include "sockbeat.h"
+
+/**
+ * struct sb_entry - one peer of a batch
+ * @attr: where the request names it, for error messages
+ * @peer: the peer; peer-add: until it is tracked
+ * @sk: peer-del: the socket, to be put when the lock is dropped
+ * @handle: the peer's handle; peer-add: 0 until it is tracked
+ * @fd: peer-add: the socket's descriptor
+ * @conf: settings
+ */
+struct sb_entry {
+	const struct nlattr *attr;
+	struct sb_peer *peer;
+	struct sock *sk;
+	u64 handle;
+	int fd;
+	struct sb_peer_conf conf;
+};
+
+/**
+ * struct sb_request - what the requests on a session have in common
+ * @file: the session's file, held
+ * @session: the session
+ * @n: number of @entry
+ * @entry: the batch
+ */
+struct sb_request {
+	struct file *file;
+	struct sb_session *session;
+	unsigned int n;
+	struct sb_entry *entry;
+};
+
+extern struct genl_family sb_family;
+
+/* message.c */
+int sb_put_stats(struct sk_buff *skb, const struct sb_stats *stats);
+bool sb_put_peer_msg(struct sk_buff *skb, void *header, struct sb_peer *peer);
+
+/* netlink.c */
+void sb_extack(struct netlink_ext_ack *extack, const struct nlattr *attr,
+	       const char *why);
+struct file *sb_session_file(const struct sk_buff *skb,
+			     const struct nlattr *attr,
+			     struct netlink_ext_ack *extack);
+int sb_request_begin(struct sb_request *req, struct sk_buff *skb,
+		     struct genl_info *info, unsigned long key,
+		     unsigned long allowed);
+void sb_request_end(struct sb_request *req);
+void sb_request_kick(struct sb_session *session);
+struct sk_buff *sb_reply_new(struct genl_info *info, size_t payload,
+			     void **header);
+
+/* netlink_peer.c */
+int sb_request_entries(struct sb_request *req, struct genl_info *info,
+		       unsigned long key, unsigned long allowed);
+
+#endif /* _SOCKBEAT_NETLINK_H */

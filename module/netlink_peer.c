@@ -1,0 +1,451 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The requests on peers, as uapi/sockbeat.yaml describes them.
+ *
+ * A batch is done whole or not at all.  No more of it than SB_BATCH_MAX peers
+ * is worked on under the session's lock.
+ */
+#include <linux/file.h>
+#include <linux/net.h>
+#include <linux/slab.h>
+#include <net/tcp.h>
+
+#include "netlink.h"
+
+#define SB_KEY_FD	BIT(SOCKBEAT_A_PEER_FD)
+#define SB_KEY_HANDLE	BIT(SOCKBEAT_A_PEER_HANDLE)
+#define SB_CONF		(BIT(SOCKBEAT_A_PEER_TIMEOUT_MS) | \
+			 BIT(SOCKBEAT_A_PEER_SOURCE) | \
+			 BIT(SOCKBEAT_A_PEER_TRIGGER) | \
+			 BIT(SOCKBEAT_A_PEER_USER_DATA))
+
+static void sb_entry_conf(struct sb_peer_conf *conf, struct nlattr **tb)
+{
+	conf->has_user_data = tb[SOCKBEAT_A_PEER_USER_DATA];
+	conf->has_timeout = tb[SOCKBEAT_A_PEER_TIMEOUT_MS];
+	conf->has_source = tb[SOCKBEAT_A_PEER_SOURCE];
+	conf->has_trigger = tb[SOCKBEAT_A_PEER_TRIGGER];
+	if (conf->has_user_data)
+		conf->user_data = nla_get_u64(tb[SOCKBEAT_A_PEER_USER_DATA]);
+	if (conf->has_timeout)
+		conf->timeout_ms = nla_get_u32(tb[SOCKBEAT_A_PEER_TIMEOUT_MS]);
+	if (conf->has_source)
+		conf->source = nla_get_u32(tb[SOCKBEAT_A_PEER_SOURCE]);
+	if (conf->has_trigger)
+		conf->trigger = nla_get_u32(tb[SOCKBEAT_A_PEER_TRIGGER]);
+}
+
+static int sb_entry_parse(struct sb_entry *entry, unsigned long key,
+			  unsigned long allowed, struct netlink_ext_ack *extack)
+{
+	struct nlattr *tb[SOCKBEAT_A_PEER_MAX + 1];
+	unsigned int i;
+	int err;
+
+	err = nla_parse_nested(tb, SOCKBEAT_A_PEER_MAX, entry->attr,
+			       sockbeat_peer_nl_policy, extack);
+	if (err)
+		return err;
+	for (i = 0; i <= SOCKBEAT_A_PEER_MAX; i++) {
+		if (tb[i] && !((key | allowed) & BIT(i))) {
+			NL_SET_ERR_MSG_ATTR(extack, tb[i],
+					    "request does not take this attribute of a peer");
+			return -EINVAL;
+		}
+	}
+	if (!tb[__ffs(key)]) {
+		sb_extack(extack, entry->attr, key == SB_KEY_FD ?
+			  "peer without fd" : "peer without handle");
+		return -EINVAL;
+	}
+	if (key == SB_KEY_FD)
+		entry->fd = nla_get_s32(tb[SOCKBEAT_A_PEER_FD]);
+	else
+		entry->handle = nla_get_u64(tb[SOCKBEAT_A_PEER_HANDLE]);
+	sb_entry_conf(&entry->conf, tb);
+	return 0;
+}
+
+/**
+ * sb_request_entries - read the peers of a batch
+ * @req: the request; its entries are filled in
+ * @info: the message
+ * @key: bit of the attribute that every peer must have
+ * @allowed: bits of the attributes that it may have
+ *
+ * Context: process, may sleep.
+ * Return: 0, -EINVAL, -E2BIG, -ENOMEM, with a reason in extack.
+ */
+int sb_request_entries(struct sb_request *req, struct genl_info *info,
+		       unsigned long key, unsigned long allowed)
+{
+	const struct nlattr *attr;
+	unsigned int i = 0;
+	int rem, err;
+
+	nlmsg_for_each_attr(attr, info->nlhdr, GENL_HDRLEN, rem)
+		req->n += nla_type(attr) == SOCKBEAT_A_SESSION_PEER;
+	if (!req->n || req->n > SB_BATCH_MAX) {
+		NL_SET_ERR_MSG(info->extack, "request names no peer or more than 256");
+		return req->n ? -E2BIG : -EINVAL;
+	}
+	req->entry = kvcalloc(req->n, sizeof(*req->entry), GFP_KERNEL);
+	if (!req->entry)
+		return -ENOMEM;
+	nlmsg_for_each_attr(attr, info->nlhdr, GENL_HDRLEN, rem) {
+		if (nla_type(attr) != SOCKBEAT_A_SESSION_PEER)
+			continue;
+		req->entry[i].attr = attr;
+		err = sb_entry_parse(&req->entry[i++], key, allowed,
+				     info->extack);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+/* Find and mark all peers of a batch, or none. The mark finds a peer that is
+ * named twice.
+ */
+static int sb_request_mark(struct sb_request *req,
+			   struct netlink_ext_ack *extack)
+{
+	struct sb_peer *peer;
+	unsigned int i;
+	int err = 0;
+
+	for (i = 0; i < req->n; i++) {
+		peer = sb_peer_find(req->session, req->entry[i].handle);
+		if (!peer || peer->marked) {
+			err = peer ? -EINVAL : -ENOENT;
+			sb_extack(extack, req->entry[i].attr, peer ?
+				  "peer is named twice" :
+				  "no peer has this handle");
+			break;
+		}
+		peer->marked = true;
+		req->entry[i].peer = peer;
+	}
+	while (i--)
+		req->entry[i].peer->marked = false;
+	return err;
+}
+
+/* The socket of an fd, if it is of the kind that can be tracked. */
+static struct socket *sb_entry_sock(struct sb_request *req, int fd,
+				    int *err, const char **why)
+{
+	struct socket *sock = sockfd_lookup(fd, err);
+	struct net *net;
+
+	if (!sock) {
+		*why = *err == -EBADF ? "fd is not open" : "fd is not a socket";
+		return NULL;
+	}
+	if (!sk_is_tcp(sock->sk) || (sock->sk->sk_family != AF_INET &&
+				     sock->sk->sk_family != AF_INET6)) {
+		*why = "socket is not a TCP socket";
+		*err = -EPROTONOSUPPORT;
+		goto put;
+	}
+	spin_lock_bh(&req->session->lock);
+	net = req->session->net;
+	if (net && !net_eq(net, sock_net(sock->sk))) {
+		*why = "socket belongs to another network namespace";
+		*err = -EXDEV;
+	}
+	spin_unlock_bh(&req->session->lock);
+	if (!*err)
+		return sock;
+put:
+	sockfd_put(sock);
+	return NULL;
+}
+
+static int sb_add_one(struct sb_request *req, struct sb_entry *entry,
+		      const char **why)
+{
+	struct socket *sock;
+	int err = 0;
+
+	sock = sb_entry_sock(req, entry->fd, &err, why);
+	if (!sock)
+		return err;
+	entry->peer = sb_peer_alloc(req->session, sock->sk, &entry->conf);
+	if (!entry->peer) {
+		*why = "no memory for a peer";
+		err = -ENOMEM;
+		goto put;
+	}
+	/* Once it is tracked, anyone who holds the session may delete it. */
+	err = sb_peer_track(entry->peer, &entry->handle, why);
+	if (err)
+		sb_peer_free(entry->peer);
+put:
+	sockfd_put(sock);
+	return err;
+}
+
+/* Delete those of the first @n entries that still exist. */
+static void sb_del_entries(struct sb_request *req, unsigned int n)
+{
+	struct sb_session *session = req->session;
+	struct sock *socks[32];
+	unsigned int i = 0, held;
+	struct sb_peer *peer;
+
+	while (i < n) {
+		held = 0;
+		spin_lock_bh(&session->lock);
+		for (; i < n && held < ARRAY_SIZE(socks); i++) {
+			peer = sb_peer_find(session, req->entry[i].handle);
+			if (!peer)
+				continue;
+			socks[held] = sb_peer_untrack(peer);
+			held += !!socks[held];
+		}
+		spin_unlock_bh(&session->lock);
+		while (held)
+			sock_put(socks[--held]);
+	}
+}
+
+static int sb_add_entries(struct sb_request *req, struct netlink_ext_ack *extack)
+{
+	const char *why = NULL;
+	unsigned int i;
+	int err;
+
+	if (!sb_user_charge(req->session->user, req->n)) {
+		NL_SET_ERR_MSG(extack, "this user has max_peers_per_user peers");
+		return -EDQUOT;
+	}
+	for (i = 0; i < req->n; i++) {
+		err = sb_add_one(req, &req->entry[i], &why);
+		if (err)
+			goto undo;
+		cond_resched();
+	}
+	return 0;
+
+undo:
+	sb_extack(extack, req->entry[i].attr, why);
+	sb_user_uncharge(req->session->user, req->n - i);
+	sb_del_entries(req, i);
+	return err;
+}
+
+int sockbeat_nl_peer_add_doit(struct sk_buff *skb, struct genl_info *info)
+{
+	struct sb_request req;
+	struct sk_buff *reply;
+	struct nlattr *nest;
+	unsigned int i;
+	void *header;
+	int err;
+
+	err = sb_request_begin(&req, skb, info, SB_KEY_FD, SB_CONF);
+	if (err)
+		return err;
+	/* Nothing may fail for lack of memory once peers are tracked. */
+	reply = sb_reply_new(info, req.n * nla_total_size(nla_total_size_64bit(sizeof(u64))),
+			     &header);
+	if (!reply) {
+		err = -ENOMEM;
+		goto end;
+	}
+	err = sb_add_entries(&req, info->extack);
+	if (err) {
+		nlmsg_free(reply);
+		goto end;
+	}
+	for (i = 0; i < req.n; i++) {
+		nest = nla_nest_start(reply, SOCKBEAT_A_SESSION_PEER);
+		nla_put_u64_64bit(reply, SOCKBEAT_A_PEER_HANDLE,
+				  req.entry[i].handle, SOCKBEAT_A_PEER_PAD);
+		nla_nest_end(reply, nest);
+	}
+	genlmsg_end(reply, header);
+	/* Who cannot be told the handles must not be left with the peers. */
+	err = genlmsg_reply(reply, info);
+	if (err)
+		sb_del_entries(&req, req.n);
+end:
+	sb_request_end(&req);
+	return err;
+}
+
+int sockbeat_nl_peer_set_doit(struct sk_buff *skb, struct genl_info *info)
+{
+	struct sb_session *session;
+	struct sb_request req;
+	unsigned int i;
+	u64 now_ms;
+	int err;
+
+	err = sb_request_begin(&req, skb, info, SB_KEY_HANDLE, SB_CONF);
+	if (err)
+		return err;
+	session = req.session;
+	spin_lock_bh(&session->lock);
+	err = sb_request_mark(&req, info->extack);
+	now_ms = sb_now_ms();
+	for (i = 0; !err && i < req.n; i++)
+		sb_peer_set(req.entry[i].peer, &req.entry[i].conf, now_ms);
+	sb_request_kick(session);
+	spin_unlock_bh(&session->lock);
+	sb_request_end(&req);
+	return err;
+}
+
+int sockbeat_nl_peer_del_doit(struct sk_buff *skb, struct genl_info *info)
+{
+	struct sb_session *session;
+	struct sb_request req;
+	unsigned int i;
+	int err;
+
+	err = sb_request_begin(&req, skb, info, SB_KEY_HANDLE, 0);
+	if (err)
+		return err;
+	session = req.session;
+	spin_lock_bh(&session->lock);
+	err = sb_request_mark(&req, info->extack);
+	for (i = 0; !err && i < req.n; i++)
+		req.entry[i].sk = sb_peer_untrack(req.entry[i].peer);
+	sb_request_kick(session);
+	spin_unlock_bh(&session->lock);
+	for (i = 0; !err && i < req.n; i++) {
+		if (req.entry[i].sk)
+			sock_put(req.entry[i].sk);
+	}
+	sb_request_end(&req);
+	return err;
+}
+
+int sockbeat_nl_peer_get_doit(struct sk_buff *skb, struct genl_info *info)
+{
+	struct sb_session *session;
+	struct sk_buff *reply = NULL;
+	struct sb_request req;
+	void *header;
+	int err;
+
+	if (info->attrs[SOCKBEAT_A_SESSION_STATES]) {
+		sb_extack(info->extack, info->attrs[SOCKBEAT_A_SESSION_STATES],
+			  "states is for dumps");
+		return -EINVAL;
+	}
+	err = sb_request_begin(&req, skb, info, SB_KEY_HANDLE, 0);
+	if (err)
+		return err;
+	if (req.n != 1) {
+		sb_extack(info->extack, req.entry[1].attr,
+			  "peer-get takes one peer, or none for a dump");
+		err = -EINVAL;
+		goto end;
+	}
+	reply = sb_reply_new(info, NLMSG_DEFAULT_SIZE, &header);
+	if (!reply) {
+		err = -ENOMEM;
+		goto end;
+	}
+	session = req.session;
+	spin_lock_bh(&session->lock);
+	err = sb_request_mark(&req, info->extack);
+	if (!err && !sb_put_peer_msg(reply, header, req.entry[0].peer))
+		err = -EMSGSIZE;
+	sb_request_kick(session);
+	spin_unlock_bh(&session->lock);
+end:
+	sb_request_end(&req);
+	if (!err)
+		return genlmsg_reply(reply, info);
+	nlmsg_free(reply);
+	return err;
+}
+
+/**
+ * struct sb_dump - where a dump stands, kept in netlink_callback.ctx
+ * @file: the session's file, held from start to done
+ * @states: mask of states to show
+ * @index: next slot
+ */
+struct sb_dump {
+	struct file *file;
+	u32 states;
+	u32 index;
+};
+
+int sockbeat_nl_peer_get_start(struct netlink_callback *cb)
+{
+	struct sb_dump *dump = (struct sb_dump *)cb->ctx;
+	struct nlattr **attrs = sb_dump_attrs(cb);
+	struct file *file;
+
+	BUILD_BUG_ON(sizeof(*dump) > sizeof(cb->ctx));
+
+	if (attrs[SOCKBEAT_A_SESSION_PEER]) {
+		sb_extack(cb->extack, attrs[SOCKBEAT_A_SESSION_PEER],
+			  "a dump takes no peer");
+		return -EINVAL;
+	}
+	file = sb_session_file(cb->skb, attrs[SOCKBEAT_A_SESSION_FD],
+			       cb->extack);
+	if (IS_ERR(file))
+		return PTR_ERR(file);
+	dump->file = file;
+	dump->states = attrs[SOCKBEAT_A_SESSION_STATES] ?
+		       nla_get_u32(attrs[SOCKBEAT_A_SESSION_STATES]) : U32_MAX;
+	dump->index = 0;
+	return 0;
+}
+
+int sockbeat_nl_peer_get_done(struct netlink_callback *cb)
+{
+	struct sb_dump *dump = (struct sb_dump *)cb->ctx;
+
+	fput(dump->file);
+	return 0;
+}
+
+/* Show a stretch of the table; false when the message is full. */
+static bool sb_dump_chunk(struct sk_buff *skb, struct netlink_callback *cb,
+			  struct sb_session *session, struct sb_dump *dump)
+{
+	u32 end = min(session->fresh, dump->index + SB_BATCH_MAX);
+	struct sb_peer *peer;
+	void *header;
+
+	for (; dump->index < end; dump->index++) {
+		peer = session->slots[dump->index].peer;
+		if (!peer || !(dump->states & BIT(peer->state)))
+			continue;
+		header = genlmsg_put(skb, NETLINK_CB(cb->skb).portid,
+				     cb->nlh->nlmsg_seq, &sb_family,
+				     NLM_F_MULTI, SOCKBEAT_CMD_PEER_GET);
+		if (!header || !sb_put_peer_msg(skb, header, peer))
+			return false;
+	}
+	return true;
+}
+
+/* A peer that lives throughout the dump is shown exactly once: it stays in
+ * its slot.
+ */
+int sockbeat_nl_peer_get_dumpit(struct sk_buff *skb,
+				struct netlink_callback *cb)
+{
+	struct sb_dump *dump = (struct sb_dump *)cb->ctx;
+	struct sb_session *session = sb_session_of(dump->file);
+	bool more;
+
+	do {
+		cond_resched();
+		spin_lock_bh(&session->lock);
+		more = sb_dump_chunk(skb, cb, session, dump) &&
+		       dump->index < session->fresh;
+		spin_unlock_bh(&session->lock);
+	} while (more);
+	return skb->len;
+}

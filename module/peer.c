@@ -1,0 +1,424 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The life of a peer.
+ *
+ *   state    on the wheel until          on the ready list
+ *   -------  --------------------------  ----------------------------------
+ *   LIVE     its earliest expiry         only to tell HEARD
+ *   SILENT   the next look, once told    until told
+ *   GONE     the next reminder, once     until told
+ *            told, if level-triggered
+ *
+ * Nothing happens when a peer is heard.  TCP notes the time of the last
+ * payload in any case and the application may write a stamp to the slot page;
+ * both are read here when a bucket of the wheel comes due.
+ */
+#include <linux/slab.h>
+#include <net/inet_connection_sock.h>
+#include <net/tcp.h>
+
+#include "sockbeat.h"
+
+static struct kmem_cache *sb_peer_cache;
+
+/**
+ * sb_peer_alloc - make a peer that is not yet tracked
+ * @session: its session, held by the caller
+ * @sk: its socket, of which the peer takes a reference
+ * @conf: settings; the session's defaults fill in for absent ones
+ *
+ * Context: process, may sleep.
+ * Return: the peer, to be given to sb_peer_track() or sb_peer_free(), or NULL.
+ */
+struct sb_peer *sb_peer_alloc(struct sb_session *session, struct sock *sk,
+			      const struct sb_peer_conf *conf)
+{
+	struct sb_peer *peer;
+
+	/* The figure that README and selftests promise. */
+	BUILD_BUG_ON(sizeof(struct sb_peer) > 128);
+
+	peer = kmem_cache_zalloc(sb_peer_cache, GFP_KERNEL);
+	if (!peer)
+		return NULL;
+	sock_hold(sk);
+	peer->sk = sk;
+	peer->sk_key = sk;
+	peer->session = session;
+	INIT_LIST_HEAD(&peer->ready);
+	peer->user_data = conf->user_data;
+	peer->timeout_ms = conf->has_timeout ? conf->timeout_ms :
+					       READ_ONCE(session->timeout_ms);
+	peer->source = conf->has_source ? conf->source :
+					  READ_ONCE(session->source);
+	peer->trigger = conf->has_trigger ? conf->trigger :
+					    READ_ONCE(session->trigger);
+	return peer;
+}
+
+/**
+ * sb_peer_free - undo sb_peer_alloc()
+ * @peer: a peer that is not tracked
+ */
+void sb_peer_free(struct sb_peer *peer)
+{
+	sock_put(peer->sk);
+	kmem_cache_free(sb_peer_cache, peer);
+}
+
+static void sb_peer_free_rcu(struct rcu_head *rcu)
+{
+	kmem_cache_free(sb_peer_cache, container_of(rcu, struct sb_peer, rcu));
+}
+
+/* Never used slots first, then the one that was released longest ago: a slot
+ * is reused as late as can be.
+ */
+static bool sb_slot_take(struct sb_session *session, struct sb_peer *peer)
+{
+	struct sb_slot *slot;
+
+	if (session->fresh < session->capacity) {
+		peer->index = session->fresh++;
+	} else if (session->free_head != SB_NO_SLOT) {
+		peer->index = session->free_head;
+		session->free_head = session->slots[peer->index].next;
+	} else {
+		return false;
+	}
+	slot = &session->slots[peer->index];
+	slot->peer = peer;
+	if (!++slot->generation)
+		slot->generation = 1;
+	return true;
+}
+
+static void sb_slot_release(struct sb_session *session, u32 index)
+{
+	session->slots[index].peer = NULL;
+	session->slots[index].next = SB_NO_SLOT;
+	if (session->free_head == SB_NO_SLOT)
+		session->free_head = index;
+	else
+		session->slots[session->free_tail].next = index;
+	session->free_tail = index;
+}
+
+static void sb_peer_become(struct sb_peer *peer, enum sockbeat_state state)
+{
+	peer->session->stats.count[peer->state]--;
+	peer->session->stats.count[state]++;
+	peer->state = state;
+}
+
+static int sb_peer_enter(struct sb_peer *peer, const char **why)
+{
+	struct sb_session *session = peer->session;
+	int err;
+
+	lockdep_assert_held(&session->lock);
+
+	if (!session->net) {
+		*why = "the session's network namespace is gone";
+		return -ENETDOWN;
+	}
+	if (!sb_slot_take(session, peer)) {
+		*why = "no free slot in the session";
+		return -ENOSPC;
+	}
+	err = sb_hook_insert(peer);
+	if (err) {
+		sb_slot_release(session, peer->index);
+		*why = err == -EEXIST ? "socket is tracked already" :
+					"no memory for the socket table";
+		return err;
+	}
+	sb_session_clear_stamp(session, peer->index);
+	/* Time before this moment is not held against the peer. */
+	peer->lrcvtime = READ_ONCE(inet_csk(peer->sk)->icsk_ack.lrcvtime);
+	peer->heard_ms = sb_now_ms();
+	peer->state = SOCKBEAT_STATE_LIVE;
+	session->stats.count[SOCKBEAT_STATE_LIVE]++;
+	session->stats.added++;
+	sb_session_arm(session, peer, peer->heard_ms + peer->timeout_ms);
+	return 0;
+}
+
+/**
+ * sb_peer_track - enter a peer into its session
+ * @peer: from sb_peer_alloc(); still the caller's on failure
+ * @handle: set to the peer's handle
+ * @why: set to a reason for users on failure
+ *
+ * The socket's lock keeps its state from changing between the look at it and
+ * the entry, so that sb_hook_state() misses no end.
+ *
+ * Context: process, may sleep.
+ * Return: 0; -EINVAL for a listening socket, -ENOTCONN, -EEXIST, -ENOSPC,
+ * -ENETDOWN, -ENOMEM.
+ */
+int sb_peer_track(struct sb_peer *peer, u64 *handle, const char **why)
+{
+	struct sb_session *session = peer->session;
+	struct sock *sk = peer->sk;
+	int err;
+
+	lock_sock(sk);
+	if (sk->sk_state == TCP_LISTEN) {
+		*why = "socket is listening";
+		err = -EINVAL;
+	} else if (!((1 << sk->sk_state) &
+		     (TCPF_ESTABLISHED | TCPF_SYN_RECV | TCPF_CLOSE_WAIT |
+		      TCPF_FIN_WAIT1 | TCPF_FIN_WAIT2)) ||
+		   sk->sk_shutdown == SHUTDOWN_MASK) {
+		*why = "socket is not connected";
+		err = -ENOTCONN;
+	} else {
+		spin_lock_bh(&session->lock);
+		err = sb_peer_enter(peer, why);
+		if (!err)
+			*handle = sb_peer_handle(peer);
+		spin_unlock_bh(&session->lock);
+	}
+	release_sock(sk);
+	return err;
+}
+
+/* What untracking and the socket's end have in common. */
+static struct sock *sb_peer_let_go(struct sb_peer *peer)
+{
+	struct sb_session *session = peer->session;
+	struct sock *sk = peer->sk;
+
+	if (sb_wheel_armed(&peer->node))
+		sb_wheel_del(&session->wheel, &peer->node);
+	if (sk) {
+		sb_hook_remove(peer);
+		peer->sk = NULL;
+	}
+	return sk;
+}
+
+/**
+ * sb_peer_untrack - end a peer and free its slot
+ * @peer: a tracked peer; freed after a grace period
+ *
+ * Context: session->lock held.
+ * Return: the socket for the caller to put when the lock is dropped, or NULL
+ * where it had gone.
+ */
+struct sock *sb_peer_untrack(struct sb_peer *peer)
+{
+	struct sb_session *session = peer->session;
+	struct sock *sk;
+
+	lockdep_assert_held(&session->lock);
+
+	sk = sb_peer_let_go(peer);
+	sb_event_drop(peer);
+	session->stats.count[peer->state]--;
+	session->stats.deleted++;
+	sb_slot_release(session, peer->index);
+	sb_user_uncharge(session->user, 1);
+	call_rcu(&peer->rcu, sb_peer_free_rcu);
+	return sk;
+}
+
+/**
+ * sb_peer_gone - a peer's socket has come to its end
+ * @peer: a tracked peer whose socket is still there; the caller puts the
+ *	  socket when the lock is dropped
+ *
+ * Context: session->lock held, any.
+ */
+void sb_peer_gone(struct sb_peer *peer)
+{
+	lockdep_assert_held(&peer->session->lock);
+
+	sb_peer_let_go(peer);
+	sb_peer_become(peer, SOCKBEAT_STATE_GONE);
+	peer->session->stats.sockets_gone++;
+	sb_event_push(peer, SB_TELL_GONE);
+}
+
+/**
+ * sb_peer_find - look a handle up
+ * @session: the session
+ * @handle: untrusted
+ *
+ * Context: session->lock held.
+ * Return: the peer, or NULL for a handle that is stale or never was.
+ */
+struct sb_peer *sb_peer_find(struct sb_session *session, u64 handle)
+{
+	u32 index = (u32)handle;
+
+	lockdep_assert_held(&session->lock);
+
+	if (index >= session->capacity ||
+	    session->slots[index].generation != handle >> 32)
+		return NULL;
+	return session->slots[index].peer;
+}
+
+/* Take in what TCP and the slot page know by now.  TCP's time is that of the
+ * jiffy in which the payload came, so the end of that jiffy is taken: a peer
+ * is never called silent early.
+ */
+static void sb_peer_listen(struct sb_peer *peer, u64 now_ms)
+{
+	struct sb_session *session = peer->session;
+	u64 heard_ms;
+
+	if (peer->source != SOCKBEAT_SOURCE_BEAT && peer->sk) {
+		u32 lrcvtime = READ_ONCE(inet_csk(peer->sk)->icsk_ack.lrcvtime);
+
+		/* A changed value is recent: every peer is looked at more
+		 * often than these 32 bits wrap.
+		 */
+		if (lrcvtime != peer->lrcvtime) {
+			u32 idle_ms = jiffies_to_msecs(tcp_jiffies32 - lrcvtime);
+
+			peer->lrcvtime = lrcvtime;
+			heard_ms = now_ms + jiffies_to_msecs(1) - idle_ms;
+			peer->heard_ms = max(peer->heard_ms, heard_ms);
+		}
+	}
+	if (peer->source != SOCKBEAT_SOURCE_ACTIVITY) {
+		heard_ms = sb_session_stamp(session, peer->index);
+		if (heard_ms > now_ms)
+			session->stats.bad_stamps++;
+		else
+			peer->heard_ms = max(peer->heard_ms, heard_ms);
+	}
+}
+
+/**
+ * sb_peer_idle_ms - time since a peer was last heard
+ * @peer: the peer
+ * @now_ms: sb_now_ms()
+ *
+ * Context: session->lock held.
+ */
+u64 sb_peer_idle_ms(struct sb_peer *peer, u64 now_ms)
+{
+	sb_peer_listen(peer, now_ms);
+	return now_ms > peer->heard_ms ? now_ms - peer->heard_ms : 0;
+}
+
+/**
+ * sb_peer_revive - make a silent peer live again if it has been heard
+ * @peer: a peer in state SILENT
+ * @now_ms: sb_now_ms()
+ *
+ * Who was never told of the silence is not told of its end either; a message
+ * under way counts as told.
+ *
+ * Context: session->lock held.
+ * Return: whether it was.
+ */
+bool sb_peer_revive(struct sb_peer *peer, u64 now_ms)
+{
+	struct sb_session *session = peer->session;
+
+	lockdep_assert_held(&session->lock);
+
+	if (sb_peer_idle_ms(peer, now_ms) >= peer->timeout_ms)
+		return false;
+	sb_peer_become(peer, SOCKBEAT_STATE_LIVE);
+	session->stats.recoveries++;
+	if (peer->told || peer->sending)
+		sb_event_push(peer, SB_TELL_HEARD);
+	else
+		sb_event_drop(peer);
+	if (sb_wheel_armed(&peer->node))
+		sb_wheel_del(&session->wheel, &peer->node);
+	sb_session_arm(session, peer, peer->heard_ms + peer->timeout_ms);
+	return true;
+}
+
+/**
+ * sb_peer_check - look at a peer whose bucket has come due
+ * @peer: a peer that is on no bucket now
+ * @now_ms: sb_now_ms()
+ *
+ * Context: session->lock held.
+ */
+void sb_peer_check(struct sb_peer *peer, u64 now_ms)
+{
+	struct sb_session *session = peer->session;
+
+	lockdep_assert_held(&session->lock);
+
+	switch (peer->state) {
+	case SOCKBEAT_STATE_LIVE:
+		if (sb_peer_idle_ms(peer, now_ms) < peer->timeout_ms) {
+			sb_session_arm(session, peer,
+				       peer->heard_ms + peer->timeout_ms);
+			break;
+		}
+		sb_peer_become(peer, SOCKBEAT_STATE_SILENT);
+		session->stats.silences++;
+		sb_event_push(peer, SB_TELL_SILENT);
+		break;
+	case SOCKBEAT_STATE_SILENT:
+		if (sb_peer_revive(peer, now_ms))
+			break;
+		if (peer->trigger == SOCKBEAT_TRIGGER_LEVEL)
+			sb_event_push(peer, SB_TELL_SILENT);
+		else
+			sb_session_arm(session, peer, now_ms + peer->timeout_ms);
+		break;
+	case SOCKBEAT_STATE_GONE:
+		sb_event_push(peer, SB_TELL_GONE);
+		break;
+	}
+}
+
+/**
+ * sb_peer_set - change a peer's settings
+ * @peer: the peer
+ * @conf: what to change
+ * @now_ms: sb_now_ms()
+ *
+ * Context: session->lock held.
+ */
+void sb_peer_set(struct sb_peer *peer, const struct sb_peer_conf *conf,
+		 u64 now_ms)
+{
+	struct sb_session *session = peer->session;
+
+	lockdep_assert_held(&session->lock);
+
+	/* What was heard by the old source counts. */
+	sb_peer_listen(peer, now_ms);
+	if (conf->has_user_data)
+		peer->user_data = conf->user_data;
+	if (conf->has_timeout)
+		peer->timeout_ms = conf->timeout_ms;
+	if (conf->has_source)
+		peer->source = conf->source;
+	if (conf->has_trigger)
+		peer->trigger = conf->trigger;
+
+	if (peer->state == SOCKBEAT_STATE_SILENT) {
+		sb_peer_revive(peer, now_ms);
+	} else if (peer->state == SOCKBEAT_STATE_LIVE) {
+		if (sb_wheel_armed(&peer->node))
+			sb_wheel_del(&session->wheel, &peer->node);
+		sb_session_arm(session, peer, peer->heard_ms + peer->timeout_ms);
+	}
+}
+
+int __init sb_peer_init(void)
+{
+	sb_peer_cache = kmem_cache_create("sockbeat_peer", sizeof(struct sb_peer),
+					  0, SLAB_ACCOUNT, NULL);
+	return sb_peer_cache ? 0 : -ENOMEM;
+}
+
+void sb_peer_exit(void)
+{
+	rcu_barrier();
+	kmem_cache_destroy(sb_peer_cache);
+}

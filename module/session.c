@@ -1,0 +1,533 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * A session and its fd.
+ *
+ * The session lives as long as its file: no request and no timer holds it
+ * otherwise.  Its namespace is not held either; when that goes the session
+ * stays behind as an empty shell that answers every request with an error
+ * and poll() with EPOLLHUP.
+ *
+ * All work is done by one work item, which a timer starts when the next
+ * bucket of the wheel comes due and which others start to have an event sent.
+ */
+#include <linux/anon_inodes.h>
+#include <linux/fs.h>
+#include <linux/math64.h>
+#include <linux/mm.h>
+#include <linux/netlink.h>
+#include <linux/notifier.h>
+#include <linux/poll.h>
+#include <linux/sched.h>
+#include <linux/slab.h>
+#include <net/net_namespace.h>
+#include <net/netns/generic.h>
+
+#include "sockbeat.h"
+
+#define SB_SLOTS_PER_PAGE	(PAGE_SIZE / sizeof(struct sockbeat_slot))
+
+/* Peers looked at in one go under the lock. */
+#define SB_CHECK_CHUNK		64
+#define SB_FREE_CHUNK		256
+
+/**
+ * struct sb_net - what a network namespace has
+ * @sessions: its sessions; sb_sessions_mutex, read under RCU
+ * @last_id: the id given last; sb_sessions_mutex
+ */
+struct sb_net {
+	struct list_head sessions;
+	u32 last_id;
+};
+
+/* Guards the lists of all namespaces, sb_net.last_id, and session->net against
+ * the exit of a namespace.
+ */
+DEFINE_MUTEX(sb_sessions_mutex);
+
+static unsigned int sb_net_id;
+static struct workqueue_struct *sb_wq;
+
+static u64 sb_session_tick(const struct sb_session *session, u64 ms)
+{
+	return div_u64(ms, session->tick_ms);
+}
+
+/**
+ * sb_session_schedule - have the session's work done by a given time
+ * @session: the session
+ * @when_ms: the time; one in the past means at once
+ *
+ * Context: session->lock held, any.
+ */
+void sb_session_schedule(struct sb_session *session, u64 when_ms)
+{
+	lockdep_assert_held(&session->lock);
+
+	if (session->closing || when_ms >= session->timer_ms)
+		return;
+	session->timer_ms = when_ms;
+	if (when_ms <= sb_now_ms())
+		queue_work(sb_wq, &session->work);
+	else
+		hrtimer_start(&session->timer, ms_to_ktime(when_ms),
+			      HRTIMER_MODE_ABS);
+}
+
+static void sb_session_schedule_wheel(struct sb_session *session)
+{
+	u64 tick = sb_wheel_next(&session->wheel);
+
+	if (tick == SB_WHEEL_NEVER)
+		return;
+	/* What a tick left behind is for the next one. */
+	if (tick <= session->wheel.now)
+		tick = session->wheel.now + 1;
+	sb_session_schedule(session, tick * session->tick_ms);
+}
+
+/**
+ * sb_session_arm - put a peer on the wheel
+ * @session: its session
+ * @peer: a peer that is on no bucket
+ * @when_ms: when to look at it
+ *
+ * Context: session->lock held, any.
+ */
+void sb_session_arm(struct sb_session *session, struct sb_peer *peer,
+		    u64 when_ms)
+{
+	lockdep_assert_held(&session->lock);
+
+	/* An empty wheel is not kept turning. */
+	if (!session->wheel.count)
+		sb_wheel_advance(&session->wheel,
+				 sb_session_tick(session, sb_now_ms()));
+	sb_wheel_add(&session->wheel, &peer->node,
+		     sb_session_tick(session, when_ms + session->tick_ms - 1));
+	if (!session->ticking)
+		sb_session_schedule_wheel(session);
+}
+
+static enum hrtimer_restart sb_session_timer(struct hrtimer *timer)
+{
+	struct sb_session *session =
+		container_of(timer, struct sb_session, timer);
+
+	queue_work(sb_wq, &session->work);
+	return HRTIMER_NORESTART;
+}
+
+/* One chunk of what is due; returns the number of peers looked at. */
+static unsigned int sb_session_expire_chunk(struct sb_session *session,
+					    unsigned int budget)
+{
+	u64 now_ms = sb_now_ms();
+	struct sb_wheel_node *node;
+	unsigned int n;
+
+	sb_wheel_advance(&session->wheel, sb_session_tick(session, now_ms));
+	for (n = 0; n < budget; n++) {
+		node = sb_wheel_pop(&session->wheel);
+		if (!node)
+			break;
+		sb_peer_check(container_of(node, struct sb_peer, node), now_ms);
+	}
+	session->stats.checks += n;
+	return n;
+}
+
+static void sb_session_expire(struct sb_session *session)
+{
+	unsigned int budget = READ_ONCE(sb_max_expire_per_tick);
+	unsigned int chunk, n;
+
+	do {
+		cond_resched();
+		chunk = min_t(unsigned int, budget, SB_CHECK_CHUNK);
+		spin_lock_bh(&session->lock);
+		n = sb_session_expire_chunk(session, chunk);
+		budget -= n;
+		if (!budget &&
+		    sb_wheel_next(&session->wheel) <= session->wheel.now)
+			session->stats.postponed++;
+		spin_unlock_bh(&session->lock);
+	} while (n == chunk && budget);
+}
+
+static void sb_session_work(struct work_struct *work)
+{
+	struct sb_session *session =
+		container_of(work, struct sb_session, work);
+	u64 start_ns = ktime_get_ns();
+	bool more;
+
+	spin_lock_bh(&session->lock);
+	session->ticking = true;
+	session->timer_ms = U64_MAX;
+	spin_unlock_bh(&session->lock);
+
+	sb_session_expire(session);
+	more = sb_event_flush(session);
+
+	spin_lock_bh(&session->lock);
+	session->ticking = false;
+	session->stats.ticks++;
+	session->stats.tick_ns += ktime_get_ns() - start_ns;
+	if (more)
+		sb_session_schedule(session, 0);
+	else if (session->backoff_ms && !list_empty(&session->ready))
+		sb_session_schedule(session, session->retry_ms);
+	sb_session_schedule_wheel(session);
+	spin_unlock_bh(&session->lock);
+}
+
+/**
+ * sb_session_stamp - read a peer's beat stamp from the slot page
+ * @session: the session
+ * @index: the peer's slot
+ *
+ * Return: whatever the process wrote there, 0 where it wrote nothing.
+ */
+u64 sb_session_stamp(struct sb_session *session, u32 index)
+{
+	struct page *page = READ_ONCE(session->pages[index / SB_SLOTS_PER_PAGE]);
+	struct sockbeat_slot *slots;
+
+	if (!page)
+		return 0;
+	slots = page_address(page);
+	return READ_ONCE(slots[index % SB_SLOTS_PER_PAGE].beat_ms);
+}
+
+/**
+ * sb_session_clear_stamp - make the slot page forget a slot's last peer
+ * @session: the session
+ * @index: the slot
+ */
+void sb_session_clear_stamp(struct sb_session *session, u32 index)
+{
+	struct page *page = READ_ONCE(session->pages[index / SB_SLOTS_PER_PAGE]);
+	struct sockbeat_slot *slots;
+
+	if (!page)
+		return;
+	slots = page_address(page);
+	WRITE_ONCE(slots[index % SB_SLOTS_PER_PAGE].beat_ms, 0);
+}
+
+/* Pages of the slot page come into being when the process touches them. */
+static vm_fault_t sb_session_fault(struct vm_fault *vmf)
+{
+	struct sb_session *session = vmf->vma->vm_file->private_data;
+	struct page *page, *old;
+
+	if (vmf->pgoff >= session->n_pages)
+		return VM_FAULT_SIGBUS;
+	page = READ_ONCE(session->pages[vmf->pgoff]);
+	if (!page) {
+		page = alloc_page(GFP_KERNEL_ACCOUNT | __GFP_ZERO);
+		if (!page)
+			return VM_FAULT_OOM;
+		old = cmpxchg(&session->pages[vmf->pgoff], NULL, page);
+		if (old) {
+			__free_page(page);
+			page = old;
+		}
+	}
+	get_page(page);
+	vmf->page = page;
+	return 0;
+}
+
+static const struct vm_operations_struct sb_session_vm_ops = {
+	.fault = sb_session_fault,
+};
+
+static int sb_session_mmap(struct file *file, struct vm_area_struct *vma)
+{
+	struct sb_session *session = file->private_data;
+
+	/* A private copy would be written to in vain. */
+	if (!(vma->vm_flags & VM_SHARED))
+		return -EINVAL;
+	if (vma->vm_pgoff >= session->n_pages ||
+	    vma_pages(vma) > session->n_pages - vma->vm_pgoff)
+		return -EINVAL;
+	vma->vm_ops = &sb_session_vm_ops;
+	return 0;
+}
+
+static __poll_t sb_session_poll(struct file *file, poll_table *table)
+{
+	struct sb_session *session = file->private_data;
+	__poll_t mask = 0;
+
+	poll_wait(file, &session->wait, table);
+	spin_lock_bh(&session->lock);
+	if (!list_empty(&session->ready))
+		mask |= EPOLLIN;
+	if (!session->net)
+		mask |= EPOLLHUP;
+	spin_unlock_bh(&session->lock);
+	return mask;
+}
+
+static void sb_session_stop(struct sb_session *session)
+{
+	spin_lock_bh(&session->lock);
+	session->closing = true;
+	spin_unlock_bh(&session->lock);
+	hrtimer_cancel(&session->timer);
+	cancel_work_sync(&session->work);
+}
+
+static void sb_session_untrack_all(struct sb_session *session)
+{
+	struct sock *socks[SB_FREE_CHUNK / 8];
+	u32 index = 0;
+	unsigned int n;
+
+	while (index < session->fresh) {
+		n = 0;
+		spin_lock_bh(&session->lock);
+		while (index < session->fresh && n < ARRAY_SIZE(socks)) {
+			struct sb_peer *peer = session->slots[index++].peer;
+
+			if (peer)
+				socks[n] = sb_peer_untrack(peer);
+			if (peer && socks[n])
+				n++;
+			if (index % SB_FREE_CHUNK == 0)
+				break;
+		}
+		spin_unlock_bh(&session->lock);
+		while (n)
+			sock_put(socks[--n]);
+		cond_resched();
+	}
+}
+
+/* Undo sb_session_alloc(); the session has no peer and is on no list. */
+static void sb_session_free(struct sb_session *session)
+{
+	u32 i;
+
+	for (i = 0; session->pages && i < session->n_pages; i++) {
+		if (session->pages[i])
+			__free_page(session->pages[i]);
+		if (i % 1024 == 0)
+			cond_resched();
+	}
+	kvfree(session->pages);
+	kvfree(session->slots);
+	if (session->user)
+		sb_user_put(session->user);
+	kfree_rcu(session, rcu);
+}
+
+static int sb_session_release(struct inode *inode, struct file *file)
+{
+	struct sb_session *session = file->private_data;
+
+	mutex_lock(&sb_sessions_mutex);
+	if (session->net)
+		list_del_rcu(&session->list);
+	mutex_unlock(&sb_sessions_mutex);
+
+	sb_session_stop(session);
+	sb_session_untrack_all(session);
+	sb_session_free(session);
+	return 0;
+}
+
+static const struct file_operations sb_session_fops = {
+	.owner = THIS_MODULE,
+	.release = sb_session_release,
+	.poll = sb_session_poll,
+	.mmap = sb_session_mmap,
+	.llseek = noop_llseek,
+};
+
+/**
+ * sb_session_of - the session of a file
+ * @file: any file
+ *
+ * Return: the session, alive as long as the caller holds @file, or NULL where
+ * the file is none of ours.
+ */
+struct sb_session *sb_session_of(const struct file *file)
+{
+	return file->f_op == &sb_session_fops ? file->private_data : NULL;
+}
+
+static struct sb_session *sb_session_alloc(u32 capacity)
+{
+	struct sb_session *session;
+
+	session = kzalloc(sizeof(*session), GFP_KERNEL_ACCOUNT);
+	if (!session)
+		return NULL;
+	spin_lock_init(&session->lock);
+	INIT_LIST_HEAD(&session->ready);
+	init_waitqueue_head(&session->wait);
+	INIT_WORK(&session->work, sb_session_work);
+	hrtimer_setup(&session->timer, sb_session_timer, CLOCK_MONOTONIC,
+		      HRTIMER_MODE_ABS);
+	session->capacity = capacity;
+	session->tick_ms = READ_ONCE(sb_tick_ms);
+	session->timeout_ms = READ_ONCE(sb_default_timeout_ms);
+	session->renotify_ms = READ_ONCE(sb_renotify_ms);
+	session->timer_ms = U64_MAX;
+	session->free_head = SB_NO_SLOT;
+	session->n_pages = DIV_ROUND_UP(capacity, SB_SLOTS_PER_PAGE);
+	sb_wheel_init(&session->wheel, sb_session_tick(session, sb_now_ms()));
+	session->slots = kvcalloc(capacity, sizeof(*session->slots),
+				  GFP_KERNEL_ACCOUNT);
+	session->pages = kvcalloc(session->n_pages, sizeof(*session->pages),
+				  GFP_KERNEL_ACCOUNT);
+	if (!session->slots || !session->pages) {
+		sb_session_free(session);
+		return NULL;
+	}
+	return session;
+}
+
+/**
+ * sb_session_open - make a session and its file
+ * @net: its namespace, held by the caller
+ * @portid: netlink port in @net that its events go to
+ * @capacity: slots, 1 to SOCKBEAT_MAX_CAPACITY
+ * @why: set to a reason for users on failure
+ *
+ * Context: process, may sleep.
+ * Return: the file, whose release ends the session, or an error pointer:
+ * -EDQUOT, -ENOMEM, -ENFILE.
+ */
+struct file *sb_session_open(struct net *net, u32 portid, u32 capacity,
+			     const char **why)
+{
+	struct sb_net *sbn = net_generic(net, sb_net_id);
+	struct sb_session *session;
+	struct sb_user *user;
+	struct file *file;
+
+	session = sb_session_alloc(capacity);
+	if (!session) {
+		*why = "no memory for a session of this capacity";
+		return ERR_PTR(-ENOMEM);
+	}
+	user = sb_user_get(why);
+	if (IS_ERR(user)) {
+		sb_session_free(session);
+		return ERR_CAST(user);
+	}
+	session->user = user;
+	file = anon_inode_getfile("[sockbeat]", &sb_session_fops, session,
+				  O_RDWR);
+	if (IS_ERR(file)) {
+		*why = "no file for the session";
+		sb_session_free(session);
+		return file;
+	}
+	mutex_lock(&sb_sessions_mutex);
+	session->net = net;
+	session->portid = portid;
+	session->id = ++sbn->last_id;
+	list_add_rcu(&session->list, &sbn->sessions);
+	mutex_unlock(&sb_sessions_mutex);
+	return file;
+}
+
+/* A closed port's number may be taken by anyone: forget it at once. */
+static int sb_port_closed(struct notifier_block *nb, unsigned long action,
+			  void *data)
+{
+	struct netlink_notify *notify = data;
+	struct sb_session *session;
+	struct sb_net *sbn;
+
+	if (action != NETLINK_URELEASE || notify->protocol != NETLINK_GENERIC)
+		return NOTIFY_DONE;
+	sbn = net_generic(notify->net, sb_net_id);
+	rcu_read_lock();
+	list_for_each_entry_rcu(session, &sbn->sessions, list) {
+		if (READ_ONCE(session->portid) != notify->portid)
+			continue;
+		spin_lock_bh(&session->lock);
+		if (session->portid == notify->portid)
+			WRITE_ONCE(session->portid, 0);
+		spin_unlock_bh(&session->lock);
+	}
+	rcu_read_unlock();
+	return NOTIFY_DONE;
+}
+
+static struct notifier_block sb_port_notifier = {
+	.notifier_call = sb_port_closed,
+};
+
+static int __net_init sb_net_init(struct net *net)
+{
+	struct sb_net *sbn = net_generic(net, sb_net_id);
+
+	INIT_LIST_HEAD(&sbn->sessions);
+	return 0;
+}
+
+/* Every tracked socket of the namespace has ended before, or it would still
+ * hold the namespace.
+ */
+static void __net_exit sb_net_exit(struct net *net)
+{
+	struct sb_net *sbn = net_generic(net, sb_net_id);
+	struct sb_session *session, *next;
+
+	mutex_lock(&sb_sessions_mutex);
+	list_for_each_entry_safe(session, next, &sbn->sessions, list) {
+		list_del_rcu(&session->list);
+		sb_session_stop(session);
+		spin_lock_bh(&session->lock);
+		session->net = NULL;
+		WRITE_ONCE(session->portid, 0);
+		spin_unlock_bh(&session->lock);
+		wake_up_interruptible_poll(&session->wait, EPOLLHUP);
+	}
+	mutex_unlock(&sb_sessions_mutex);
+}
+
+static struct pernet_operations sb_net_ops = {
+	.init = sb_net_init,
+	.exit = sb_net_exit,
+	.id = &sb_net_id,
+	.size = sizeof(struct sb_net),
+};
+
+int __init sb_session_init(void)
+{
+	int err;
+
+	sb_wq = alloc_workqueue("sockbeat", WQ_UNBOUND, 0);
+	if (!sb_wq)
+		return -ENOMEM;
+	err = register_pernet_subsys(&sb_net_ops);
+	if (err)
+		goto free_wq;
+	err = netlink_register_notifier(&sb_port_notifier);
+	if (err)
+		goto unregister_net;
+	return 0;
+
+unregister_net:
+	unregister_pernet_subsys(&sb_net_ops);
+free_wq:
+	destroy_workqueue(sb_wq);
+	return err;
+}
+
+void sb_session_exit(void)
+{
+	netlink_unregister_notifier(&sb_port_notifier);
+	unregister_pernet_subsys(&sb_net_ops);
+	destroy_workqueue(sb_wq);
+}

@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What the module's files know of each other.
+ *
+ * Locks, outermost first:
+ *
+ *   sb_sessions_mutex	session lists of all namespaces, against their exit
+ *   lock_sock(sk)	held by TCP when sb_hook_state() runs, and by
+ *			sb_peer_track() while a socket is entered
+ *   session->lock	everything about a session's peers; spinlock, BH off
+ *
+ * A peer is found from its socket under RCU in sb_socks and is freed after a
+ * grace period; so is a session.
+ */
+#ifndef _SOCKBEAT_H
+#define _SOCKBEAT_H
+
+#include <linux/hrtimer.h>
+#include <linux/list.h>
+#include <linux/mutex.h>
+#include <linux/refcount.h>
+#include <linux/rhashtable.h>
+#include <linux/spinlock.h>
+#include <linux/wait.h>
+#include <linux/workqueue.h>
+#include <net/sock.h>
+#include <uapi/linux/sockbeat.h>
+#include <uapi/linux/sockbeat_slots.h>
+
+#include "wheel.h"
+
+struct sb_user;
+
+/* The most entries of one batch, which is also the most work that is done
+ * in one go under a session's lock for a request.
+ */
+#define SB_BATCH_MAX	256
+
+/* The most events of one message; fewer where they do not fit a page. */
+#define SB_EVENTS_MAX	64
+
+#define SB_NO_SLOT	U32_MAX
+
+/**
+ * enum sb_pending - what a peer on the ready list has to tell
+ * @SB_TELL_NOTHING: not on the ready list
+ * @SB_TELL_SILENT: fell silent, or is still silent at renotify_ms
+ * @SB_TELL_HEARD: was told silent, is live again
+ * @SB_TELL_GONE: its socket went away
+ */
+enum sb_pending {
+	SB_TELL_NOTHING,
+	SB_TELL_SILENT,
+	SB_TELL_HEARD,
+	SB_TELL_GONE,
+};
+
+/**
+ * struct sb_peer - a tracked socket
+ * @node: place on the session's wheel; session->lock
+ * @ready: place on the session's ready list; session->lock
+ * @hash: place in sb_socks; written under session->lock, read under RCU
+ * @sk: the socket, with a reference; NULL when it is gone; session->lock
+ * @sk_key: the socket's address, the key in sb_socks; constant
+ * @session: owner; constant
+ * @user_data: opaque, returned with events; session->lock
+ * @heard_ms: newest time the peer is known to have been heard; session->lock
+ * @lrcvtime: TCP's time of the last payload when it was last read;
+ *	      session->lock
+ * @timeout_ms: silence after which the peer is reported; session->lock
+ * @index: slot; constant
+ * @state: enum sockbeat_state; session->lock
+ * @source: enum sockbeat_source; session->lock
+ * @trigger: enum sockbeat_trigger; session->lock
+ * @pending: enum sb_pending; session->lock
+ * @told: the newest event delivered was SILENT; session->lock
+ * @sending: @pending is in the message that is under way; session->lock
+ * @marked: named in the batch that is being checked; session->lock
+ * @rcu: for call_rcu()
+ */
+struct sb_peer {
+	struct sb_wheel_node node;
+	struct list_head ready;
+	struct rhash_head hash;
+	struct sock *sk;
+	const struct sock *sk_key;
+	struct sb_session *session;
+	u64 user_data;
+	u64 heard_ms;
+	u32 lrcvtime;
+	u32 timeout_ms;
+	u32 index;
+	u8 state : 2;
+	u8 source : 2;
+	u8 trigger : 1;
+	u8 pending;
+	u8 told : 1;
+	u8 sending : 1;
+	u8 marked : 1;
+	struct rcu_head rcu;
+};
+
+/**
+ * struct sb_slot - a slot of a session's table, all under session->lock
+ * @peer: who has it, NULL while it is free
+ * @generation: of the present or the last peer; never 0 once used
+ * @next: next free slot in order of release, SB_NO_SLOT at the end
+ */
+struct sb_slot {
+	struct sb_peer *peer;
+	u32 generation;
+	u32 next;
+};
+
+/**
+ * struct sb_stats - counters of a session, all under session->lock
+ *
+ * Meanings as in the netlink spec.
+ */
+struct sb_stats {
+	u32 count[SOCKBEAT_STATE_GONE + 1];
+	u64 added;
+	u64 deleted;
+	u64 silences;
+	u64 recoveries;
+	u64 sockets_gone;
+	u64 events;
+	u64 messages;
+	u64 deferrals;
+	u64 bad_stamps;
+	u64 ticks;
+	u64 tick_ns;
+	u64 checks;
+	u64 postponed;
+};
+
+/**
+ * struct sb_session - what a session's fd stands for
+ * @rcu: for kfree_rcu(), which wants it near the beginning
+ * @lock: protects all that follows down to @batch, and the peers
+ * @wheel: when to look at which peer
+ * @ready: peers that have something to tell, oldest first
+ * @slots: the table, @capacity entries
+ * @fresh: slots from here on were never used
+ * @free_head: free slot to use next, SB_NO_SLOT for none
+ * @free_tail: free slot released last
+ * @net: the namespace; NULL once that is gone
+ * @portid: netlink port of the events, 0 for none; read under RCU to find
+ *	    the sessions of a closing port
+ * @timer_ms: when @timer runs next, U64_MAX while it is not armed
+ * @backoff_ms: wait before the next attempt to send, 0 after a success
+ * @retry_ms: when that attempt is due
+ * @timeout_ms: default for new peers
+ * @renotify_ms: how often a level-triggered peer is told again
+ * @source: default for new peers
+ * @trigger: default for new peers
+ * @ticking: the work runs and will say itself when it is wanted again
+ * @closing: no timer and no work is started any more
+ * @stats: counters
+ * @batch: handles in the message that is under way; only the work's
+ * @capacity: slots; constant
+ * @tick_ms: the wheel's unit; constant
+ * @id: name in events; constant
+ * @pages: the slot page, filled by faults; an entry is set once
+ * @n_pages: entries of @pages; constant
+ * @user: whose limits apply; constant
+ * @wait: for poll()
+ * @timer: starts @work
+ * @work: the tick
+ * @list: place in the namespace's list; sb_sessions_mutex, read under RCU
+ */
+struct sb_session {
+	struct rcu_head rcu;
+	spinlock_t lock;	/* see above: the peers, and what follows */
+	struct sb_wheel wheel;
+	struct list_head ready;
+	struct sb_slot *slots;
+	u32 fresh;
+	u32 free_head;
+	u32 free_tail;
+	struct net *net;
+	u32 portid;
+	u64 timer_ms;
+	u64 retry_ms;
+	u32 backoff_ms;
+	u32 timeout_ms;
+	u32 renotify_ms;
+	u8 source;
+	u8 trigger;
+	bool ticking;
+	bool closing;
+	struct sb_stats stats;
+
+	u64 batch[SB_EVENTS_MAX];
+
+	u32 capacity;
+	u32 tick_ms;
+	u32 id;
+	struct page **pages;
+	u32 n_pages;
+	struct sb_user *user;
+	wait_queue_head_t wait;
+	struct hrtimer timer;
+	struct work_struct work;
+	struct list_head list;
+};
+
+/**
+ * struct sb_peer_conf - what a request says about a peer
+ * @user_data: opaque
+ * @timeout_ms: within the spec's range
+ * @source: enum sockbeat_source
+ * @trigger: enum sockbeat_trigger
+ * @has_user_data: @user_data was given
+ * @has_timeout: @timeout_ms was given
+ * @has_source: @source was given
+ * @has_trigger: @trigger was given
+ */
+struct sb_peer_conf {
+	u64 user_data;
+	u32 timeout_ms;
+	u8 source;
+	u8 trigger;
+	bool has_user_data;
+	bool has_timeout;
+	bool has_source;
+	bool has_trigger;
+};
+
+static inline u64 sb_now_ms(void)
+{
+	return ktime_to_ms(ktime_get());
+}
+
+static inline u64 sb_peer_handle(const struct sb_peer *peer)
+{
+	u64 generation = peer->session->slots[peer->index].generation;
+
+	return generation << 32 | peer->index;
+}
+
+/* event.c: the ready list and the messages made from it */
+void sb_event_push(struct sb_peer *peer, enum sb_pending pending);
+void sb_event_drop(struct sb_peer *peer);
+bool sb_event_flush(struct sb_session *session);
+
+/* hook.c: from a socket to its peer, and the end of a socket */
+int sb_hook_init(void);
+void sb_hook_exit(void);
+int sb_hook_insert(struct sb_peer *peer);
+void sb_hook_remove(struct sb_peer *peer);
+
+/* message.c: event messages */
+struct sk_buff *sb_message_new(struct sb_session *session);
+bool sb_message_put(struct sk_buff *skb, struct sb_peer *peer, u64 now_ms);
+int sb_message_send(struct net *net, struct sk_buff *skb, u32 portid);
+
+/* netlink.c: the family and its requests */
+int sb_netlink_init(void);
+void sb_netlink_exit(void);
+
+/* param.c: sysfs tunables */
+extern unsigned int sb_default_timeout_ms;
+extern unsigned int sb_renotify_ms;
+extern unsigned int sb_tick_ms;
+extern unsigned int sb_max_expire_per_tick;
+extern unsigned int sb_max_peers_per_user;
+extern unsigned int sb_max_sessions_per_user;
+
+/* peer.c: the life of a peer */
+int sb_peer_init(void);
+void sb_peer_exit(void);
+struct sb_peer *sb_peer_alloc(struct sb_session *session, struct sock *sk,
+			      const struct sb_peer_conf *conf);
+void sb_peer_free(struct sb_peer *peer);
+int sb_peer_track(struct sb_peer *peer, u64 *handle, const char **why);
+struct sock *sb_peer_untrack(struct sb_peer *peer);
+void sb_peer_set(struct sb_peer *peer, const struct sb_peer_conf *conf,
+		 u64 now_ms);
+void sb_peer_gone(struct sb_peer *peer);
+struct sb_peer *sb_peer_find(struct sb_session *session, u64 handle);
+u64 sb_peer_idle_ms(struct sb_peer *peer, u64 now_ms);
+void sb_peer_check(struct sb_peer *peer, u64 now_ms);
+bool sb_peer_revive(struct sb_peer *peer, u64 now_ms);
+
+/* session.c: a session and its fd */
+extern struct mutex sb_sessions_mutex;
+int sb_session_init(void);
+void sb_session_exit(void);
+struct file *sb_session_open(struct net *net, u32 portid, u32 capacity,
+			     const char **why);
+struct sb_session *sb_session_of(const struct file *file);
+void sb_session_schedule(struct sb_session *session, u64 when_ms);
+void sb_session_arm(struct sb_session *session, struct sb_peer *peer,
+		    u64 when_ms);
+u64 sb_session_stamp(struct sb_session *session, u32 index);
+void sb_session_clear_stamp(struct sb_session *session, u32 index);
+
+/* user.c: limits per user */
+struct sb_user *sb_user_get(const char **why);
+void sb_user_put(struct sb_user *user);
+bool sb_user_charge(struct sb_user *user, unsigned int peers);
+void sb_user_uncharge(struct sb_user *user, unsigned int peers);
+
+#endif /* _SOCKBEAT_H */
