@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Tunables: default, bounds, what is said to a wrong value, and the effect.
+ */
+#define _GNU_SOURCE
+#include <ctype.h>
+#include "client.h"
+#include "tcp.h"
+#include "../kselftest_harness.h"
+
+#define PARAMS "/sys/module/sockbeat/parameters/"
+
+static int param_write(const char *name, const char *value)
+{
+	char path[128];
+	int fd, err = 0;
+
+	snprintf(path, sizeof(path), PARAMS "%s", name);
+	fd = open(path, O_WRONLY);
+	if (fd < 0 || write(fd, value, strlen(value)) < 0)
+		err = -errno;
+	close(fd);
+	return err;
+}
+
+static long param_read(const char *name)
+{
+	char path[128], text[32] = "";
+	int fd;
+
+	snprintf(path, sizeof(path), PARAMS "%s", name);
+	fd = open(path, O_RDONLY);
+	if (fd < 0 || read(fd, text, sizeof(text) - 1) <= 0)
+		text[0] = '\0';
+	close(fd);
+	return isdigit(text[0]) ? atol(text) : -1;
+}
+
+/* Whether the kernel's log since the fd was opened has a line with this. */
+static bool kmsg_has(int fd, const char *text)
+{
+	char line[1024];
+	ssize_t len;
+
+	while ((len = read(fd, line, sizeof(line) - 1)) > 0 || errno == EPIPE) {
+		line[len > 0 ? len : 0] = '\0';
+		if (strstr(line, text))
+			return true;
+	}
+	return false;
+}
+
+FIXTURE(params) {
+	struct client c;
+};
+
+FIXTURE_SETUP(params)
+{
+	ASSERT_EQ(0, client_open(&self->c));
+}
+
+FIXTURE_TEARDOWN(params)
+{
+	client_close(&self->c);
+}
+
+TEST_F(params, defaults_and_bounds)
+{
+	static const struct { const char *name; long initial, min, max; } rows[] = {
+		{ "default_timeout_ms", 60000, 100, 604800000 },
+		{ "renotify_ms", 5000, 100, 604800000 },
+		{ "tick_ms", 100, 10, 1000 },
+		{ "max_expire_per_tick", 16384, 64, 1048576 },
+		{ "max_peers_per_user", 4194304, 1, 1073741824 },
+		{ "max_sessions_per_user", 1024, 1, 1048576 },
+	};
+	char value[32], said[128];
+	unsigned int i;
+	int kmsg;
+
+	kmsg = open("/dev/kmsg", O_RDONLY | O_NONBLOCK);
+	ASSERT_LE(0, kmsg);
+	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		EXPECT_EQ(rows[i].initial, param_read(rows[i].name)) TH_LOG("%s", rows[i].name);
+		lseek(kmsg, 0, SEEK_END);
+		snprintf(value, sizeof(value), "%ld\n", rows[i].min - 1);
+		EXPECT_EQ(-ERANGE, param_write(rows[i].name, value));
+		snprintf(said, sizeof(said), "sockbeat: %s: %ld is not a number from %ld to %ld",
+			 rows[i].name, rows[i].min - 1, rows[i].min, rows[i].max);
+		EXPECT_TRUE(kmsg_has(kmsg, said)) TH_LOG("not in the log: %s", said);
+		snprintf(value, sizeof(value), "%ld\n", rows[i].max + 1);
+		EXPECT_EQ(-ERANGE, param_write(rows[i].name, value));
+		EXPECT_EQ(-EINVAL, param_write(rows[i].name, "12x\n"));
+		EXPECT_EQ(rows[i].initial, param_read(rows[i].name));
+		snprintf(value, sizeof(value), "%ld\n", rows[i].min);
+		EXPECT_EQ(0, param_write(rows[i].name, value));
+		EXPECT_EQ(rows[i].min, param_read(rows[i].name));
+		snprintf(value, sizeof(value), "%ld\n", rows[i].initial);
+		EXPECT_EQ(0, param_write(rows[i].name, value));
+	}
+	close(kmsg);
+}
+
+TEST_F(params, apply_to_sessions_made_later)
+{
+	struct session_reply r;
+	int before, after;
+
+	before = client_session_new(&self->c, 1, 0, 0, 0, NULL);
+	ASSERT_LE(0, before);
+	EXPECT_EQ(0, param_write("default_timeout_ms", "1500"));
+	EXPECT_EQ(0, param_write("renotify_ms", "1600"));
+	EXPECT_EQ(0, param_write("tick_ms", "50"));
+	after = client_session_new(&self->c, 1, 0, 0, 0, NULL);
+	EXPECT_EQ(0, param_write("default_timeout_ms", "60000"));
+	EXPECT_EQ(0, param_write("renotify_ms", "5000"));
+	EXPECT_EQ(0, param_write("tick_ms", "100"));
+	ASSERT_LE(0, after);
+	ASSERT_EQ(0, client_session_get(&self->c, before, &r));
+	EXPECT_EQ(60000, r.session.v[SOCKBEAT_A_SESSION_TIMEOUT_MS]);
+	EXPECT_EQ(100, r.session.v[SOCKBEAT_A_SESSION_TICK_MS]);
+	ASSERT_EQ(0, client_session_get(&self->c, after, &r));
+	EXPECT_EQ(1500, r.session.v[SOCKBEAT_A_SESSION_TIMEOUT_MS]);
+	EXPECT_EQ(1600, r.session.v[SOCKBEAT_A_SESSION_RENOTIFY_MS]);
+	EXPECT_EQ(50, r.session.v[SOCKBEAT_A_SESSION_TICK_MS]);
+	close(before);
+	close(after);
+}
+
+TEST_F(params, max_sessions_per_user)
+{
+	int a, b;
+
+	EXPECT_EQ(0, param_write("max_sessions_per_user", "2"));
+	a = client_session_new(&self->c, 1, 0, 0, 0, NULL);
+	b = client_session_new(&self->c, 1, 0, 0, 0, NULL);
+	EXPECT_LE(0, a);
+	EXPECT_LE(0, b);
+	EXPECT_EQ(-EDQUOT, client_session_new(&self->c, 1, 0, 0, 0, NULL));
+	EXPECT_STREQ("this user has max_sessions_per_user sessions", self->c.why);
+	close(a);
+	a = client_session_new(&self->c, 1, 0, 0, 0, NULL);
+	EXPECT_LE(0, a);
+	EXPECT_EQ(0, param_write("max_sessions_per_user", "1024"));
+	close(a);
+	close(b);
+}
+
+TEST_F(params, max_peers_per_user)
+{
+	struct pair pairs[4];
+	uint64_t handles[4];
+	int fds[4], a, b, i;
+
+	ASSERT_EQ(0, tcp_pairs(AF_INET, pairs, 4));
+	for (i = 0; i < 4; i++)
+		fds[i] = pairs[i].server;
+	a = client_session_new(&self->c, 4, 0, 0, 0, NULL);
+	b = client_session_new(&self->c, 4, 0, 0, 0, NULL);
+	ASSERT_LE(0, a);
+	ASSERT_LE(0, b);
+	EXPECT_EQ(0, param_write("max_peers_per_user", "3"));
+	EXPECT_EQ(0, client_add(&self->c, a, fds, 2, NULL, handles));
+	EXPECT_EQ(-EDQUOT, client_add(&self->c, b, fds + 2, 2, NULL, handles + 2));
+	EXPECT_STREQ("this user has max_peers_per_user peers", self->c.why);
+	EXPECT_EQ(0, client_add(&self->c, b, fds + 2, 1, NULL, handles + 2));
+	/* A failed batch costs nothing. */
+	EXPECT_EQ(0, client_del(&self->c, a, handles[0]));
+	fds[0] = -1;
+	EXPECT_GT(0, client_add(&self->c, a, fds, 1, NULL, handles));
+	EXPECT_EQ(0, client_add(&self->c, a, fds + 3, 1, NULL, handles));
+	/* The end of a session gives its peers back. */
+	close(a);
+	EXPECT_EQ(0, client_add(&self->c, b, fds + 1, 1, NULL, handles + 1));
+	EXPECT_EQ(0, param_write("max_peers_per_user", "4194304"));
+	close(b);
+	for (i = 0; i < 4; i++)
+		tcp_pair_close(&pairs[i]);
+}
+
+/* With 64 expiries a tick, 300 peers that fall silent together take five
+ * ticks, none is lost, and the ticks that left some are counted.
+ */
+TEST_F(params, max_expire_per_tick)
+{
+	struct peer_conf conf = { 300, KEEP, KEEP, 0 };
+	static struct pair pairs[300];
+	static uint64_t handles[300];
+	static int fds[300];
+	struct event ev[64];
+	int session, i, n, got = 0;
+
+	ASSERT_EQ(0, tcp_pairs(AF_INET, pairs, 300));
+	for (i = 0; i < 300; i++)
+		fds[i] = pairs[i].server;
+	session = client_session_new(&self->c, 300, 0, 0, SOCKBEAT_TRIGGER_EDGE, NULL);
+	ASSERT_LE(0, session);
+	EXPECT_EQ(0, param_write("max_expire_per_tick", "64"));
+	ASSERT_EQ(0, client_add(&self->c, session, fds, 150, &conf, handles));
+	ASSERT_EQ(0, client_add(&self->c, session, fds + 150, 150, &conf, handles + 150));
+	while (got < 300) {
+		n = client_events(&self->c, ev, 64, now_ms() + 10000);
+		ASSERT_LT(0, n);
+		got += n;
+	}
+	EXPECT_EQ(300, got);
+	EXPECT_LE(4, client_stat(&self->c, session, SOCKBEAT_A_STATS_POSTPONED));
+	EXPECT_EQ(0, param_write("max_expire_per_tick", "16384"));
+	close(session);
+	for (i = 0; i < 300; i++)
+		tcp_pair_close(&pairs[i]);
+}
+
+TEST_HARNESS_MAIN

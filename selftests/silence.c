@@ -1,0 +1,474 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What counts as heard and what does not; when silence is found and how it is
+ * told.
+ *
+ * The server's end of every connection is in this namespace, the clients are
+ * in another one; a veth pair joins them, so that the cable can be pulled.
+ */
+#define _GNU_SOURCE
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include "client.h"
+#include "tcp.h"
+#include "../kselftest_harness.h"
+
+#define TICK_MS		100
+/* Latest report: two ticks after the timeout, as the design promises. */
+#define LATE_MS		(2 * TICK_MS)
+
+FIXTURE(silence) {
+	struct client c;	/* events */
+	struct client cmd;	/* requests */
+	int session;
+	int home;
+	int away;
+	int listener;
+	uint16_t port;
+};
+
+FIXTURE_SETUP(silence)
+{
+	self->home = netns_new();
+	ASSERT_LE(0, self->home);
+	close(self->home);
+	self->home = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+	ASSERT_LE(0, unshare(CLONE_NEWNET));
+	self->away = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+	ASSERT_EQ(0, sh("ip link set lo up && ip link add away type veth peer name home netns /proc/%d/fd/%d && "
+			"ip addr add 10.9.0.2/24 dev away && ip link set away up", getpid(), self->home));
+	ASSERT_EQ(0, netns_enter(self->home));
+	ASSERT_EQ(0, sh("ip addr add 10.9.0.1/24 dev home && ip link set home up"));
+	self->listener = tcp_listen(AF_INET, "10.9.0.1", &self->port);
+	ASSERT_LE(0, self->listener);
+	ASSERT_EQ(0, client_open(&self->c));
+	ASSERT_EQ(0, client_open(&self->cmd));
+	self->session = client_session_new(&self->c, 4096, 1000, 400, SOCKBEAT_TRIGGER_EDGE, NULL);
+	ASSERT_LE(0, self->session);
+}
+
+FIXTURE_TEARDOWN(silence)
+{
+	close(self->session);
+	close(self->listener);
+	client_close(&self->c);
+	client_close(&self->cmd);
+	close(self->home);
+	close(self->away);
+}
+
+/* Drop every packet in both directions: no FIN, no RST, no error. */
+static int pull_cable(int home, int away)
+{
+	int err = sh("tc qdisc add dev home root netem loss 100%%");
+
+	if (netns_enter(away))
+		return -1;
+	err |= sh("tc qdisc add dev away root netem loss 100%%");
+	return netns_enter(home) ? -1 : err;
+}
+
+static int connect_away(FIXTURE_DATA(silence) *self, struct pair *pair)
+{
+	if (netns_enter(self->away))
+		return -1;
+	pair->client = tcp_connect(AF_INET, "10.9.0.1", self->port);
+	if (netns_enter(self->home))
+		return -1;
+	pair->server = accept4(self->listener, NULL, NULL, SOCK_CLOEXEC);
+	return pair->client < 0 || pair->server < 0 ? -1 : 0;
+}
+
+static int sleep_ms(unsigned int ms)
+{
+	return usleep(ms * 1000);
+}
+
+/* A peer that sent nothing since it was added. */
+TEST_F(silence, found_in_time)
+{
+	uint64_t handle, added;
+	struct event ev;
+	struct pair pair;
+
+	ASSERT_EQ(0, connect_away(self, &pair));
+	added = now_ms();
+	ASSERT_EQ(0, client_add1(&self->cmd, self->session, pair.server, NULL, &handle));
+	ASSERT_TRUE(client_event(&self->c, &ev, 10000));
+	EXPECT_LE(1000, now_ms() - added);
+	EXPECT_EQ(SOCKBEAT_EVENT_KIND_SILENT, ev.kind);
+	EXPECT_EQ(handle, ev.handle);
+	EXPECT_EQ(TCP_ESTABLISHED, ev.tcp_state);
+	EXPECT_LE(1000, ev.idle_ms);
+	EXPECT_EQ(ev.idle_ms - 1000, ev.late_ms);
+	EXPECT_GE(LATE_MS, ev.late_ms);
+	EXPECT_EQ(SOCKBEAT_STATE_SILENT, client_state(&self->cmd, self->session, handle));
+}
+
+TEST_F(silence, pulled_cable)
+{
+	uint64_t handle[2];
+	struct pair pair[2];
+	struct event ev;
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		ASSERT_EQ(0, connect_away(self, &pair[i]));
+		ASSERT_EQ(0, client_add1(&self->cmd, self->session, pair[i].server, NULL, &handle[i]));
+	}
+	ASSERT_EQ(0, pull_cable(self->home, self->away));
+	/* What the clients say now reaches nobody. */
+	ASSERT_EQ(1, write(pair[0].client, "x", 1));
+	for (i = 0; i < 2; i++) {
+		ASSERT_TRUE(client_event(&self->c, &ev, 10000) || i);
+		EXPECT_EQ(SOCKBEAT_EVENT_KIND_SILENT, ev.kind);
+		EXPECT_EQ(TCP_ESTABLISHED, ev.tcp_state);
+	}
+	EXPECT_EQ(SOCKBEAT_STATE_SILENT, client_state(&self->cmd, self->session, handle[0]));
+	EXPECT_EQ(SOCKBEAT_STATE_SILENT, client_state(&self->cmd, self->session, handle[1]));
+}
+
+/* A stopped process's kernel goes on to acknowledge what it is sent. */
+TEST_F(silence, stopped_client)
+{
+	uint64_t handle, deadline;
+	struct tcp_info info;
+	struct event ev;
+	struct pair pair;
+	socklen_t len;
+	pid_t pid;
+
+	ASSERT_EQ(0, connect_away(self, &pair));
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		for (;;) {
+			if (write(pair.client, "beat", 4) != 4)
+				_exit(1);
+			sleep_ms(100);
+		}
+	}
+	ASSERT_EQ(0, client_add1(&self->cmd, self->session, pair.server, NULL, &handle));
+	EXPECT_FALSE(client_event(&self->c, &ev, 2000));
+	kill(pid, SIGSTOP);
+	deadline = now_ms() + 10000;
+	while (!client_event(&self->c, &ev, 100) && now_ms() < deadline)
+		ASSERT_EQ(1, write(pair.server, "y", 1));
+	EXPECT_EQ(SOCKBEAT_EVENT_KIND_SILENT, ev.kind);
+	EXPECT_EQ(handle, ev.handle);
+	EXPECT_EQ(TCP_ESTABLISHED, ev.tcp_state);
+	EXPECT_GE(LATE_MS, ev.late_ms);
+	/* Its kernel did acknowledge. */
+	len = sizeof(info);
+	ASSERT_EQ(0, getsockopt(pair.server, IPPROTO_TCP, TCP_INFO, &info, &len));
+	EXPECT_GT(500, info.tcpi_last_ack_recv);
+
+	/* And when it goes on, it is heard again. */
+	kill(pid, SIGCONT);
+	ASSERT_TRUE(client_event(&self->c, &ev, 10000));
+	EXPECT_EQ(SOCKBEAT_EVENT_KIND_HEARD, ev.kind);
+	EXPECT_EQ(SOCKBEAT_STATE_LIVE, client_state(&self->cmd, self->session, handle));
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+}
+
+/* Keepalive probes from either side and their ACKs are not heartbeats. */
+TEST_F(silence, keepalive_is_not_heard)
+{
+	int one = 1, fds[2], i;
+	struct event ev;
+	struct pair pair;
+	uint64_t handle;
+
+	ASSERT_EQ(0, connect_away(self, &pair));
+	fds[0] = pair.server;
+	fds[1] = pair.client;
+	for (i = 0; i < 2; i++) {
+		ASSERT_EQ(0, setsockopt(fds[i], IPPROTO_TCP, TCP_KEEPIDLE, &one, sizeof(one)));
+		ASSERT_EQ(0, setsockopt(fds[i], IPPROTO_TCP, TCP_KEEPINTVL, &one, sizeof(one)));
+		ASSERT_EQ(0, setsockopt(fds[i], SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one)));
+	}
+	{
+		struct peer_conf conf = { 3500, KEEP, KEEP, 0 };
+		struct tcp_info info;
+		socklen_t len = sizeof(info);
+
+		ASSERT_EQ(0, client_add1(&self->cmd, self->session, pair.server, &conf, &handle));
+		ASSERT_TRUE(client_event(&self->c, &ev, 15000));
+		EXPECT_EQ(SOCKBEAT_EVENT_KIND_SILENT, ev.kind);
+		EXPECT_LE(3500, ev.idle_ms);
+		EXPECT_GE(LATE_MS, ev.late_ms);
+		ASSERT_EQ(0, getsockopt(pair.server, IPPROTO_TCP, TCP_INFO, &info, &len));
+		EXPECT_GT(2000, info.tcpi_last_ack_recv);
+	}
+}
+
+/* A heartbeat at 90% of the timeout keeps a peer alive for 20 timeouts. */
+TEST_F(silence, late_heartbeats_keep_alive)
+{
+	struct session_reply r;
+	uint64_t handle, next;
+	struct event ev;
+	struct pair pair;
+	int i;
+
+	ASSERT_EQ(0, connect_away(self, &pair));
+	ASSERT_EQ(0, client_add1(&self->cmd, self->session, pair.server, NULL, &handle));
+	next = now_ms();
+	for (i = 0; i < 23; i++) {
+		next += 900;
+		EXPECT_FALSE(client_event(&self->c, &ev, next - now_ms()))
+			TH_LOG("beat %d: idle %llu ms", i, (unsigned long long)ev.idle_ms);
+		ASSERT_EQ(8, write(pair.client, "12345678", 8));
+	}
+	/* One look per timeout, give or take what coarse buckets add. */
+	ASSERT_EQ(0, client_session_get(&self->cmd, self->session, &r));
+	EXPECT_GE(60, r.stats.v[SOCKBEAT_A_STATS_CHECKS]);
+	EXPECT_EQ(0, r.stats.v[SOCKBEAT_A_STATS_SILENCES]);
+	ASSERT_TRUE(client_event(&self->c, &ev, 10000));
+	EXPECT_EQ(SOCKBEAT_EVENT_KIND_SILENT, ev.kind);
+}
+
+static struct sockbeat_slot *map_slots(int session)
+{
+	return mmap(NULL, 4096 * sizeof(struct sockbeat_slot), PROT_READ | PROT_WRITE,
+		    MAP_SHARED, session, 0);
+}
+
+/* Write stamps for a while; payload does not count, stamps do. */
+TEST_F(silence, source_beat)
+{
+	struct peer_conf conf = { KEEP, SOCKBEAT_SOURCE_BEAT, KEEP, 0 };
+	struct sockbeat_slot *slots;
+	struct event ev;
+	struct pair pair;
+	uint64_t handle;
+	int i;
+
+	slots = map_slots(self->session);
+	ASSERT_NE(MAP_FAILED, slots);
+	ASSERT_EQ(0, connect_away(self, &pair));
+	ASSERT_EQ(0, client_add1(&self->cmd, self->session, pair.server, &conf, &handle));
+	for (i = 0; i < 15; i++) {
+		__atomic_store_n(&slots[0].beat_ms, now_ms(), __ATOMIC_RELAXED);
+		EXPECT_FALSE(client_event(&self->c, &ev, 200));
+	}
+	for (i = 0; i < 50 && !client_event(&self->c, &ev, 200); i++)
+		ASSERT_EQ(1, write(pair.client, "x", 1));
+	EXPECT_EQ(SOCKBEAT_EVENT_KIND_SILENT, ev.kind);
+	EXPECT_LE(1000, ev.idle_ms);
+	EXPECT_GE(LATE_MS, ev.late_ms);
+
+	/* A reused slot starts without the old stamp. */
+	ASSERT_EQ(0, client_del(&self->cmd, self->session, handle));
+	munmap(slots, 4096 * sizeof(*slots));
+}
+
+TEST_F(silence, source_either)
+{
+	struct peer_conf conf = { KEEP, SOCKBEAT_SOURCE_EITHER, KEEP, 0 };
+	struct sockbeat_slot *slots;
+	struct event ev;
+	struct pair pair;
+	uint64_t handle;
+	int i;
+
+	slots = map_slots(self->session);
+	ASSERT_NE(MAP_FAILED, slots);
+	ASSERT_EQ(0, connect_away(self, &pair));
+	ASSERT_EQ(0, client_add1(&self->cmd, self->session, pair.server, &conf, &handle));
+	for (i = 0; i < 10; i++) {
+		__atomic_store_n(&slots[0].beat_ms, now_ms(), __ATOMIC_RELAXED);
+		EXPECT_FALSE(client_event(&self->c, &ev, 200));
+	}
+	for (i = 0; i < 10; i++) {
+		ASSERT_EQ(1, write(pair.client, "x", 1));
+		EXPECT_FALSE(client_event(&self->c, &ev, 200));
+	}
+	ASSERT_TRUE(client_event(&self->c, &ev, 10000));
+	EXPECT_EQ(SOCKBEAT_EVENT_KIND_SILENT, ev.kind);
+	munmap(slots, 4096 * sizeof(*slots));
+}
+
+/* Stamps that lie in the future keep nobody alive, and are counted. */
+TEST_F(silence, stamp_from_the_future)
+{
+	struct peer_conf conf = { KEEP, SOCKBEAT_SOURCE_BEAT, KEEP, 0 };
+	struct sockbeat_slot *slots;
+	struct session_reply r;
+	struct event ev;
+	struct pair pair;
+	uint64_t handle;
+
+	slots = map_slots(self->session);
+	ASSERT_NE(MAP_FAILED, slots);
+	ASSERT_EQ(0, connect_away(self, &pair));
+	ASSERT_EQ(0, client_add1(&self->cmd, self->session, pair.server, &conf, &handle));
+	__atomic_store_n(&slots[0].beat_ms, UINT64_MAX, __ATOMIC_RELAXED);
+	ASSERT_TRUE(client_event(&self->c, &ev, 10000));
+	EXPECT_EQ(SOCKBEAT_EVENT_KIND_SILENT, ev.kind);
+	ASSERT_EQ(0, client_session_get(&self->cmd, self->session, &r));
+	EXPECT_LE(1, r.stats.v[SOCKBEAT_A_STATS_BAD_STAMPS]);
+	munmap(slots, 4096 * sizeof(*slots));
+}
+
+/* A slot's next peer does not profit from the stamp of the last. */
+TEST_F(silence, stamp_is_cleared_for_the_next_peer)
+{
+	struct peer_conf conf = { KEEP, SOCKBEAT_SOURCE_BEAT, KEEP, 0 };
+	struct sockbeat_slot *slots;
+	struct pair pair;
+	uint64_t handle;
+
+	slots = map_slots(self->session);
+	ASSERT_NE(MAP_FAILED, slots);
+	__atomic_store_n(&slots[0].beat_ms, 12345, __ATOMIC_RELAXED);
+	ASSERT_EQ(0, connect_away(self, &pair));
+	ASSERT_EQ(0, client_add1(&self->cmd, self->session, pair.server, &conf, &handle));
+	EXPECT_EQ(0, __atomic_load_n(&slots[0].beat_ms, __ATOMIC_RELAXED));
+	munmap(slots, 4096 * sizeof(*slots));
+}
+
+TEST_F(silence, level_tells_until_handled)
+{
+	struct peer_conf conf = { KEEP, KEEP, SOCKBEAT_TRIGGER_LEVEL, 0 };
+	uint64_t handle, last = 0;
+	struct event ev;
+	struct pair pair;
+	int i;
+
+	ASSERT_EQ(0, connect_away(self, &pair));
+	ASSERT_EQ(0, client_add1(&self->cmd, self->session, pair.server, &conf, &handle));
+	for (i = 0; i < 4; i++) {
+		ASSERT_TRUE(client_event(&self->c, &ev, 10000));
+		EXPECT_EQ(SOCKBEAT_EVENT_KIND_SILENT, ev.kind);
+		if (i)
+			EXPECT_LE(400 - 10, ev.idle_ms - last);
+		last = ev.idle_ms;
+	}
+	ASSERT_EQ(0, client_del(&self->cmd, self->session, handle));
+	while (client_event(&self->c, &ev, 0))
+		;
+	EXPECT_FALSE(client_event(&self->c, &ev, 1500));
+}
+
+TEST_F(silence, edge_tells_once_for_each_silence)
+{
+	struct event ev;
+	struct pair pair;
+	uint64_t handle;
+	int i;
+
+	ASSERT_EQ(0, connect_away(self, &pair));
+	ASSERT_EQ(0, client_add1(&self->cmd, self->session, pair.server, NULL, &handle));
+	for (i = 0; i < 2; i++) {
+		ASSERT_TRUE(client_event(&self->c, &ev, 10000));
+		EXPECT_EQ(SOCKBEAT_EVENT_KIND_SILENT, ev.kind);
+		EXPECT_FALSE(client_event(&self->c, &ev, 2500));
+		ASSERT_EQ(1, write(pair.client, "x", 1));
+		ASSERT_TRUE(client_event(&self->c, &ev, 10000));
+		EXPECT_EQ(SOCKBEAT_EVENT_KIND_HEARD, ev.kind);
+	}
+}
+
+/* Ends of a socket that are its own: each is told as GONE, once, at once. */
+TEST_F(silence, gone)
+{
+	struct peer_conf conf = { 604800000, KEEP, KEEP, 0 };
+	uint64_t handle[4], start;
+	struct pair pair[4];
+	struct event ev;
+	int i;
+
+	for (i = 0; i < 4; i++) {
+		ASSERT_EQ(0, connect_away(self, &pair[i]));
+		ASSERT_EQ(0, client_add1(&self->cmd, self->session, pair[i].server, &conf, &handle[i]));
+	}
+	for (i = 0; i < 4; i++) {
+		start = now_ms();
+		switch (i) {
+		case 0:		/* the owner closes */
+			close(pair[i].server);
+			break;
+		case 1:		/* the peer resets */
+			tcp_abort(pair[i].client);
+			break;
+		case 2:		/* the owner shuts both directions */
+			shutdown(pair[i].server, SHUT_RDWR);
+			break;
+		case 3:		/* half-closed first, which is no end */
+			shutdown(pair[i].server, SHUT_WR);
+			EXPECT_FALSE(client_event(&self->c, &ev, 300));
+			ASSERT_EQ(1, write(pair[i].client, "x", 1));
+			EXPECT_EQ(SOCKBEAT_STATE_LIVE, client_state(&self->cmd, self->session, handle[i]));
+			start = now_ms();
+			close(pair[i].server);
+			break;
+		}
+		ASSERT_TRUE(client_event(&self->c, &ev, 10000)) TH_LOG("case %d", i);
+		EXPECT_EQ(SOCKBEAT_EVENT_KIND_GONE, ev.kind);
+		EXPECT_EQ(handle[i], ev.handle);
+		EXPECT_GE(2000, now_ms() - start);
+		EXPECT_FALSE(client_event(&self->c, &ev, 100));
+		EXPECT_EQ(SOCKBEAT_STATE_GONE, client_state(&self->cmd, self->session, handle[i]));
+		EXPECT_EQ(0, client_del(&self->cmd, self->session, handle[i]));
+	}
+}
+
+/* A peer that shut its own half is still there while the owner is. */
+TEST_F(silence, close_wait_is_tracked)
+{
+	struct event ev;
+	struct pair pair;
+	uint64_t handle;
+
+	ASSERT_EQ(0, connect_away(self, &pair));
+	shutdown(pair.client, SHUT_WR);
+	ASSERT_EQ(0, client_add1(&self->cmd, self->session, pair.server, NULL, &handle));
+	ASSERT_TRUE(client_event(&self->c, &ev, 10000));
+	EXPECT_EQ(SOCKBEAT_EVENT_KIND_SILENT, ev.kind);
+	EXPECT_EQ(TCP_CLOSE_WAIT, ev.tcp_state);
+	close(pair.server);
+	ASSERT_TRUE(client_event(&self->c, &ev, 10000));
+	EXPECT_EQ(SOCKBEAT_EVENT_KIND_GONE, ev.kind);
+}
+
+static int by_value(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* 500 peers with deadlines spread over two seconds, among others that stay. */
+TEST_F_TIMEOUT(silence, lateness, 90)
+{
+	static uint64_t late[500], handles[500];
+	static struct pair pairs[500];
+	struct event ev[64];
+	int i, n, got = 0;
+
+	for (i = 0; i < 500; i++)
+		ASSERT_EQ(0, connect_away(self, &pairs[i]));
+	for (i = 0; i < 500; i++) {
+		struct peer_conf conf = { 2000 + i * 4, KEEP, KEEP, i + 1 };
+
+		ASSERT_EQ(0, client_add1(&self->cmd, self->session, pairs[i].server, &conf, &handles[i]));
+	}
+	while (got < 500) {
+		n = client_events(&self->c, ev, 64, now_ms() + 15000);
+		ASSERT_LT(0, n);
+		for (i = 0; i < n; i++) {
+			ASSERT_EQ(SOCKBEAT_EVENT_KIND_SILENT, ev[i].kind);
+			EXPECT_LE(2000 + (ev[i].user_data - 1) * 4, ev[i].idle_ms);
+			late[got++] = ev[i].late_ms;
+		}
+	}
+	qsort(late, got, sizeof(late[0]), by_value);
+	TH_LOG("lateness ms: p50 %llu p99 %llu max %llu", (unsigned long long)late[got / 2],
+	       (unsigned long long)late[got * 99 / 100], (unsigned long long)late[got - 1]);
+	EXPECT_GE(LATE_MS, late[got * 99 / 100]);
+}
+
+TEST_HARNESS_MAIN

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * TCP connections for tests, in this network namespace or between two that a
+ * veth pair joins.
+ */
+#ifndef SELFTESTS_TCP_H
+#define SELFTESTS_TCP_H
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sched.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+struct pair {
+	int server;	/* the accepted end */
+	int client;
+};
+
+static inline int tcp_listen(int family, const char *addr, uint16_t *port)
+{
+	struct sockaddr_in6 sa6 = { .sin6_family = AF_INET6 };
+	struct sockaddr_in sa4 = { .sin_family = AF_INET };
+	struct sockaddr *sa = family == AF_INET ? (void *)&sa4 : (void *)&sa6;
+	socklen_t len = family == AF_INET ? sizeof(sa4) : sizeof(sa6);
+	int one = 1, fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	inet_pton(family, addr, family == AF_INET ? (void *)&sa4.sin_addr :
+						   (void *)&sa6.sin6_addr);
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	if (fd < 0 || bind(fd, sa, len) || listen(fd, 4096) || getsockname(fd, sa, &len)) {
+		close(fd);
+		return -1;
+	}
+	*port = ntohs(family == AF_INET ? sa4.sin_port : sa6.sin6_port);
+	return fd;
+}
+
+static inline int tcp_connect(int family, const char *addr, uint16_t port)
+{
+	struct sockaddr_in6 sa6 = { .sin6_family = AF_INET6, .sin6_port = htons(port) };
+	struct sockaddr_in sa4 = { .sin_family = AF_INET, .sin_port = htons(port) };
+	int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	inet_pton(family, addr, family == AF_INET ? (void *)&sa4.sin_addr :
+						   (void *)&sa6.sin6_addr);
+	if (fd >= 0 && connect(fd, family == AF_INET ? (void *)&sa4 : (void *)&sa6,
+			       family == AF_INET ? sizeof(sa4) : sizeof(sa6))) {
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+/* Loopback connections; 0 on success. */
+static inline int tcp_pairs(int family, struct pair *pairs, int n)
+{
+	const char *addr = family == AF_INET ? "127.0.0.1" : "::1";
+	uint16_t port;
+	int i, fd = tcp_listen(family, addr, &port);
+
+	if (fd < 0)
+		return -1;
+	for (i = 0; i < n; i++) {
+		pairs[i].client = tcp_connect(family, addr, port);
+		pairs[i].server = pairs[i].client < 0 ? -1 :
+				  accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+		if (pairs[i].server < 0)
+			break;
+	}
+	close(fd);
+	return i == n ? 0 : -1;
+}
+
+static inline int tcp_pair(struct pair *p)
+{
+	return tcp_pairs(AF_INET, p, 1);
+}
+
+static inline void tcp_pair_close(struct pair *p)
+{
+	close(p->server);
+	close(p->client);
+}
+
+/* Close with a reset. */
+static inline void tcp_abort(int fd)
+{
+	struct linger linger = { .l_onoff = 1 };
+
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
+	close(fd);
+}
+
+/* Run a command; its exit status. */
+static inline int sh(const char *fmt, ...)
+{
+	char cmd[512];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(cmd, sizeof(cmd), fmt, ap);
+	va_end(ap);
+	return system(cmd);
+}
+
+/* Enter a fresh network namespace with lo up; the old one as an fd. */
+static inline int netns_new(void)
+{
+	int old = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+
+	if (old < 0 || unshare(CLONE_NEWNET) || sh("ip link set lo up"))
+		return -1;
+	return old;
+}
+
+static inline int netns_enter(int fd)
+{
+	return setns(fd, CLONE_NEWNET);
+}
+
+#endif /* SELFTESTS_TCP_H */
