@@ -30,6 +30,8 @@ struct client {
 	uint32_t bad_off;	/* where the attribute at fault lay, 0 for none */
 	char *tx;
 	char *rx;
+	char *early;		/* an event that came before an answer */
+	int early_len;
 };
 
 /* Attributes of a peer, of an event or of a session, by type. */
@@ -103,8 +105,16 @@ static inline int client_talk(struct client *c, struct nlmsghdr *req,
 			return -errno;
 		for (nlh = (void *)c->rx; mnl_nlmsg_ok(nlh, len);
 		     nlh = mnl_nlmsg_next(nlh, &len)) {
-			if (nlh->nlmsg_seq != seq)
+			/* One event may overtake the answer to a bind. More
+			 * of them want a client of their own.
+			 */
+			if (nlh->nlmsg_seq != seq) {
+				if (c->early_len)
+					return -EPROTO;
+				memcpy(c->early, nlh, nlh->nlmsg_len);
+				c->early_len = nlh->nlmsg_len;
 				continue;
+			}
 			if (nlh->nlmsg_type == NLMSG_ERROR) {
 				client_error(c, nlh);
 				return ((struct nlmsgerr *)mnl_nlmsg_get_payload(nlh))->error;
@@ -133,6 +143,7 @@ static inline void client_close(struct client *c)
 		mnl_socket_close(c->nl);
 	free(c->tx);
 	free(c->rx);
+	free(c->early);
 	memset(c, 0, sizeof(*c));
 }
 
@@ -144,8 +155,9 @@ static inline int client_open(struct client *c)
 	memset(c, 0, sizeof(*c));
 	c->tx = malloc(CLIENT_BUF);
 	c->rx = malloc(CLIENT_BUF);
+	c->early = malloc(CLIENT_BUF);
 	c->nl = mnl_socket_open2(NETLINK_GENERIC, SOCK_CLOEXEC);
-	if (!c->tx || !c->rx || !c->nl || mnl_socket_bind(c->nl, 0, MNL_SOCKET_AUTOPID))
+	if (!c->tx || !c->rx || !c->early || !c->nl || mnl_socket_bind(c->nl, 0, MNL_SOCKET_AUTOPID))
 		return -errno;
 	mnl_socket_setsockopt(c->nl, NETLINK_EXT_ACK, &one, sizeof(one));
 	mnl_socket_setsockopt(c->nl, NETLINK_GET_STRICT_CHK, &one, sizeof(one));
@@ -445,9 +457,15 @@ static inline int client_events(struct client *c, struct event *ev, int max,
 	int n = 0, len;
 
 	left = deadline_ms - now_ms();
-	if (poll(&pfd, 1, left > 0 ? left : 0) <= 0)
+	if (c->early_len) {
+		len = c->early_len;
+		memcpy(c->rx, c->early, len);
+		c->early_len = 0;
+	} else if (poll(&pfd, 1, left > 0 ? left : 0) <= 0) {
 		return 0;
-	len = mnl_socket_recvfrom(c->nl, c->rx, CLIENT_BUF);
+	} else {
+		len = mnl_socket_recvfrom(c->nl, c->rx, CLIENT_BUF);
+	}
 	if (len < 0)
 		return -errno;
 	for (nlh = (void *)c->rx; mnl_nlmsg_ok(nlh, len); nlh = mnl_nlmsg_next(nlh, &len)) {

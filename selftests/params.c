@@ -187,19 +187,21 @@ TEST_F(params, max_expire_per_tick)
 	static struct pair pairs[300];
 	static uint64_t handles[300];
 	static int fds[300];
+	struct client sink;
 	struct event ev[64];
 	int session, i, n, got = 0;
 
+	ASSERT_EQ(0, client_open(&sink));
 	ASSERT_EQ(0, tcp_pairs(AF_INET, pairs, 300));
 	for (i = 0; i < 300; i++)
 		fds[i] = pairs[i].server;
-	session = client_session_new(&self->c, 300, 0, 0, SOCKBEAT_TRIGGER_EDGE, NULL);
+	session = client_session_new(&sink, 300, 0, 0, SOCKBEAT_TRIGGER_EDGE, NULL);
 	ASSERT_LE(0, session);
 	EXPECT_EQ(0, param_write("max_expire_per_tick", "64"));
 	ASSERT_EQ(0, client_add(&self->c, session, fds, 150, &conf, handles));
 	ASSERT_EQ(0, client_add(&self->c, session, fds + 150, 150, &conf, handles + 150));
 	while (got < 300) {
-		n = client_events(&self->c, ev, 64, now_ms() + 10000);
+		n = client_events(&sink, ev, 64, now_ms() + 10000);
 		ASSERT_LT(0, n);
 		got += n;
 	}
@@ -207,6 +209,7 @@ TEST_F(params, max_expire_per_tick)
 	EXPECT_LE(4, client_stat(&self->c, session, SOCKBEAT_A_STATS_POSTPONED));
 	EXPECT_EQ(0, param_write("max_expire_per_tick", "16384"));
 	close(session);
+	client_close(&sink);
 	for (i = 0; i < 300; i++)
 		tcp_pair_close(&pairs[i]);
 }

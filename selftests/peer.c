@@ -15,18 +15,20 @@
 #endif
 
 FIXTURE(peer) {
-	struct client c;
+	struct client ev;	/* events */
+	struct client c;	/* requests */
 	int session;
 	struct pair pair;
 };
 
 FIXTURE_SETUP(peer)
 {
+	ASSERT_EQ(0, client_open(&self->ev));
 	ASSERT_EQ(0, client_open(&self->c));
-	self->session = client_session_new(&self->c, 8, 60000, 0,
+	self->session = client_session_new(&self->ev, 8, 60000, 0,
 					   SOCKBEAT_TRIGGER_EDGE, NULL);
 	ASSERT_LE(0, self->session) {
-		TH_LOG("%s", self->c.why);
+		TH_LOG("%s", self->ev.why);
 	}
 	ASSERT_EQ(0, tcp_pair(&self->pair));
 }
@@ -35,6 +37,7 @@ FIXTURE_TEARDOWN(peer)
 {
 	tcp_pair_close(&self->pair);
 	close(self->session);
+	client_close(&self->ev);
 	client_close(&self->c);
 }
 
@@ -268,7 +271,7 @@ TEST_F(peer, shorter_timeout_takes_effect)
 
 	ASSERT_EQ(0, client_add1(&self->c, self->session, self->pair.server, NULL, &handle));
 	ASSERT_EQ(0, client_set(&self->c, self->session, handle, &conf));
-	ASSERT_TRUE(client_event(&self->c, &ev, 5000));
+	ASSERT_TRUE(client_event(&self->ev, &ev, 5000));
 	EXPECT_EQ(SOCKBEAT_EVENT_KIND_SILENT, ev.kind);
 	EXPECT_EQ(handle, ev.handle);
 
@@ -331,10 +334,10 @@ TEST_F(peer, dump_filters_by_state)
 	ASSERT_EQ(0, tcp_pairs(AF_INET, pairs, 3));
 	ASSERT_EQ(0, client_add1(&self->c, self->session, pairs[0].server, &brief, &silent));
 	ASSERT_EQ(0, client_add1(&self->c, self->session, pairs[1].server, &lasting, &live));
-	ASSERT_TRUE(client_event(&self->c, &ev, 5000));
+	ASSERT_TRUE(client_event(&self->ev, &ev, 5000));
 	ASSERT_EQ(0, client_add1(&self->c, self->session, pairs[2].server, &lasting, &gone));
 	close(pairs[2].server);
-	ASSERT_TRUE(client_event(&self->c, &ev, 5000));
+	ASSERT_TRUE(client_event(&self->ev, &ev, 5000));
 
 	EXPECT_EQ(3, client_dump(&self->c, self->session, 0, peers, 3));
 	EXPECT_EQ(1, client_dump(&self->c, self->session, 1 << SOCKBEAT_STATE_SILENT, peers, 3));
