@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "reactor.h"
+
+/* Reads that one connection gets before the others have their turn. */
+#define READS_PER_TURN	4
+
+/* First allocation for bytes that wait; it doubles from there. */
+#define BUF_MIN_BYTES	256
+
+const char *const close_cause_names[CLOSE_CAUSE_COUNT] = {
+#define X(cause, name) #name,
+	CLOSE_CAUSES(X)
+#undef X
+};
+
+static bool would_block(int err)
+{
+	return err == EAGAIN || err == EWOULDBLOCK || err == EINTR;
+}
+
+/* Room for @more bytes behind buf->end; the buffer may move. */
+static struct conn_buf *buf_grow(struct conn_buf *buf, size_t more)
+{
+	size_t end = buf ? buf->end : 0;
+	size_t size = buf ? buf->size : BUF_MIN_BYTES;
+	struct conn_buf *grown;
+
+	if (buf && end + more <= size)
+		return buf;
+	while (size < end + more)
+		size *= 2;
+	grown = realloc(buf, sizeof(*buf) + size);
+	if (!grown)
+		return NULL;
+	if (!buf)
+		memset(grown, 0, sizeof(*grown));
+	grown->size = size;
+	return grown;
+}
+
+static int buf_append(struct conn_buf **bufp, const uint8_t *data, size_t len)
+{
+	struct conn_buf *buf = buf_grow(*bufp, len);
+
+	if (!buf)
+		return -CLOSE_NO_MEMORY;
+	memcpy(buf->data + buf->end, data, len);
+	buf->end += len;
+	*bufp = buf;
+	return 0;
+}
+
+static void buf_free(struct conn_buf **bufp)
+{
+	free(*bufp);
+	*bufp = NULL;
+}
+
+/* Drop what was sent when that is more than half, so that a queue which is
+ * never quite empty does not grow.
+ */
+static void buf_consume(struct conn_buf *buf, size_t len)
+{
+	buf->start += len;
+	if (buf->start > buf->end / 2) {
+		memmove(buf->data, buf->data + buf->start, buf->end - buf->start);
+		buf->end -= buf->start;
+		buf->start = 0;
+	}
+}
+
+/**
+ * conn_free_buffers - drop all that waits
+ * @c: the connection
+ */
+void conn_free_buffers(struct conn *c)
+{
+	buf_free(&c->in);
+	buf_free(&c->out);
+}
+
+/**
+ * conn_send - send bytes now, or queue what the socket has no room for
+ * @r: the connection's reactor
+ * @c: the connection
+ * @data: the bytes
+ * @len: how many
+ *
+ * A connection whose queue grows over max_queue_bytes is not read from until
+ * the queue is empty; what its last read asked for is still queued.
+ *
+ * Return: 0, or -cause: the caller has to end the connection.
+ */
+int conn_send(struct reactor *r, struct conn *c, const uint8_t *data, size_t len)
+{
+	ssize_t sent = 0;
+
+	if (!c->out) {
+		sent = send(c->fd, data, len, MSG_NOSIGNAL);
+		if (sent == (ssize_t)len) {
+			r->counters.bytes_out += len;
+			return 0;
+		}
+		if (sent < 0) {
+			if (!would_block(errno))
+				return -CLOSE_RESET;
+			sent = 0;
+		}
+		r->counters.bytes_out += sent;
+	}
+	if (buf_append(&c->out, data + sent, len - sent))
+		return -CLOSE_NO_MEMORY;
+	if (!c->is_paused && c->out->end - c->out->start > r->config->max_queue_bytes) {
+		c->is_paused = true;
+		r->counters.queue_pauses++;
+	}
+	reactor_watch(r, c);
+	return 0;
+}
+
+/* Add to the bytes kept from earlier reads as many as the service wants to see
+ * and offer it all to the service. Returns how many of @data were used.
+ */
+static long feed_kept(struct reactor *r, struct conn *c, const uint8_t *data, size_t len)
+{
+	size_t missing = c->in->need - c->in->end;
+	size_t take = len < missing ? len : missing;
+	size_t need = 0;
+	long used;
+
+	if (buf_append(&c->in, data, take))
+		return -CLOSE_NO_MEMORY;
+	if (take < missing)
+		return take;
+	used = r->service->readable(r, c, c->in->data, c->in->end, &need);
+	if (used < 0)
+		return used;
+	if (used == (long)c->in->end) {
+		buf_free(&c->in);
+		return take;
+	}
+	memmove(c->in->data, c->in->data + used, c->in->end - used);
+	c->in->end -= used;
+	c->in->need = need;
+	return take;
+}
+
+static int feed(struct reactor *r, struct conn *c, const uint8_t *data, size_t len)
+{
+	while (len) {
+		size_t need = 0;
+		long used;
+
+		if (c->in) {
+			used = feed_kept(r, c, data, len);
+			if (used < 0)
+				return used;
+			data += used;
+			len -= used;
+			continue;
+		}
+		used = r->service->readable(r, c, data, len, &need);
+		if (used < 0)
+			return used;
+		data += used;
+		len -= used;
+		if (len) {
+			if (buf_append(&c->in, data, len))
+				return -CLOSE_NO_MEMORY;
+			c->in->need = need;
+			len = 0;
+		}
+	}
+	return 0;
+}
+
+/* The peer sends no more: end, but not before what it asked for is sent. */
+static enum conn_state end_of_stream(struct reactor *r, struct conn *c)
+{
+	if (!c->out) {
+		reactor_close(r, c, CLOSE_PEER_CLOSE);
+		return CONN_CLOSED;
+	}
+	c->at_end = true;
+	c->is_paused = true;
+	reactor_watch(r, c);
+	return CONN_WAITING;
+}
+
+/**
+ * conn_on_readable - read what arrived and hand it to the service
+ * @r: the connection's reactor
+ * @c: the connection
+ *
+ * A read that does not fill the buffer has emptied the socket: there is no
+ * second one just to be told so. Only behind the end of the stream epoll has
+ * nothing more to report, so @saw_hup means to read on to that end.
+ *
+ * Return: what is left of the connection.
+ */
+enum conn_state conn_on_readable(struct reactor *r, struct conn *c)
+{
+	for (int i = 0; i < READS_PER_TURN && !c->is_paused; i++) {
+		ssize_t len = recv(c->fd, r->buf, sizeof(r->buf), 0);
+		int err;
+
+		if (!len)
+			return end_of_stream(r, c);
+		if (len < 0 && would_block(errno))
+			return CONN_WAITING;
+		if (len < 0) {
+			reactor_close(r, c, CLOSE_RESET);
+			return CONN_CLOSED;
+		}
+		r->counters.bytes_in += len;
+		err = feed(r, c, r->buf, len);
+		if (err) {
+			reactor_close(r, c, -err);
+			return CONN_CLOSED;
+		}
+		if ((size_t)len < sizeof(r->buf) && !c->saw_hup)
+			return CONN_WAITING;
+	}
+	/* A paused connection is read again when epoll is told to watch it. */
+	return c->is_paused ? CONN_WAITING : CONN_MORE;
+}
+
+/**
+ * conn_on_writable - send what waits
+ * @r: the connection's reactor
+ * @c: the connection
+ *
+ * Return: what is left of the connection, never CONN_MORE.
+ */
+enum conn_state conn_on_writable(struct reactor *r, struct conn *c)
+{
+	ssize_t sent;
+
+	if (!c->out)
+		return CONN_WAITING;
+	sent = send(c->fd, c->out->data + c->out->start, c->out->end - c->out->start,
+		    MSG_NOSIGNAL);
+	if (sent < 0) {
+		if (would_block(errno))
+			return CONN_WAITING;
+		reactor_close(r, c, CLOSE_RESET);
+		return CONN_CLOSED;
+	}
+	r->counters.bytes_out += sent;
+	if (sent < (ssize_t)(c->out->end - c->out->start)) {
+		buf_consume(c->out, sent);
+		return CONN_WAITING;
+	}
+
+	buf_free(&c->out);
+	if (c->at_end) {
+		reactor_close(r, c, CLOSE_PEER_CLOSE);
+		return CONN_CLOSED;
+	}
+	c->is_paused = false;
+	reactor_watch(r, c);
+	if (r->service->writable)
+		r->service->writable(r, c);
+	return CONN_WAITING;
+}

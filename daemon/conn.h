@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * One client connection: its buffers and its reads and writes. What the bytes
+ * mean is the service's part, when they may flow the reactor's.
+ */
+#ifndef SOCKBEAT_CONN_H
+#define SOCKBEAT_CONN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+struct reactor;
+
+/* Why a connection was closed: enumerator, name in log and statistics. */
+#define CLOSE_CAUSES(X)					\
+	X(PEER_CLOSE,	peer_close)			\
+	X(RESET,	reset)				\
+	X(SILENT,	silent)				\
+	X(BAD_LENGTH,	bad_length)			\
+	X(BAD_CRC,	bad_crc)			\
+	X(BAD_TYPE,	bad_type)			\
+	X(FLOOD,	flood)				\
+	X(LIMIT,	limit)				\
+	X(REFUSED,	refused)			\
+	X(NO_MEMORY,	no_memory)			\
+	X(DRAIN,	drain)
+
+enum close_cause {
+#define X(cause, name) CLOSE_##cause,
+	CLOSE_CAUSES(X)
+#undef X
+	CLOSE_CAUSE_COUNT,
+};
+
+extern const char *const close_cause_names[CLOSE_CAUSE_COUNT];
+
+/**
+ * struct conn_buf - bytes that wait, allocated only while there are any
+ * @start: first waiting byte in @data
+ * @end: end of the waiting bytes
+ * @size: room in @data
+ * @need: for input: bytes that the service wants to see at once
+ * @data: the bytes
+ */
+struct conn_buf {
+	uint32_t start, end, size, need;
+	uint8_t data[];
+};
+
+/**
+ * struct conn - a connection; its place in the reactor's table is its slot
+ * @handle: the session's name for it, 0 while the slot is not in use
+ * @in: received bytes that do not make up a frame yet, or NULL
+ * @out: bytes that the socket had no room for, or NULL
+ * @ready: link in the reactor's list of connections whose turn was cut short
+ * @window_ms: start of the window in which @frames were counted
+ * @frames: frames since @window_ms, for max_frames_per_s
+ * @fd: the socket
+ * @interest: events that epoll was told to watch for
+ * @is_ready: whether @ready is linked
+ * @is_paused: not read from until @out is drained
+ * @saw_hup: epoll said that the peer's end of stream is in sight
+ * @is_lingering: drained, waits for the peer to end too
+ * @at_end: all was read up to there; what waits in @out is still sent
+ */
+struct conn {
+	uint64_t handle;
+	struct conn_buf *in;
+	struct conn_buf *out;
+	TAILQ_ENTRY(conn) ready;
+	uint64_t window_ms;
+	uint32_t frames;
+	int fd;
+	uint32_t interest;
+	bool is_ready;
+	bool is_paused;
+	bool saw_hup;
+	bool at_end;
+	bool is_lingering;
+};
+
+/**
+ * struct service_ops - the four events of a service
+ * @opened: a client connected
+ * @closed: the connection ends; nothing can be sent any more
+ * @readable: bytes arrived, from a frame boundary on. Returns how many were
+ *	      used; when fewer than @len, *@need says how many bytes from there
+ *	      on it wants to see next time. -cause ends the connection, for
+ *	      any cause but CLOSE_PEER_CLOSE, which is 0.
+ * @writable: all that had to wait was sent
+ *
+ * Any but @readable may be NULL.
+ */
+struct service_ops {
+	void (*opened)(struct reactor *r, struct conn *c);
+	void (*closed)(struct reactor *r, struct conn *c, enum close_cause cause);
+	long (*readable)(struct reactor *r, struct conn *c, const uint8_t *data,
+			 size_t len, size_t *need);
+	void (*writable)(struct reactor *r, struct conn *c);
+};
+
+extern const struct service_ops echo_service;
+
+/* What a function below left of a connection. */
+enum conn_state {
+	CONN_CLOSED,	/* it is gone, do not touch it */
+	CONN_WAITING,	/* epoll will tell when there is more to do */
+	CONN_MORE,	/* there may be more to read, its turn is over */
+};
+
+enum conn_state conn_on_readable(struct reactor *r, struct conn *c);
+enum conn_state conn_on_writable(struct reactor *r, struct conn *c);
+int conn_send(struct reactor *r, struct conn *c, const uint8_t *data, size_t len);
+void conn_free_buffers(struct conn *c);
+
+#endif /* SOCKBEAT_CONN_H */

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * The end of a reactor: nobody new, what has arrived is answered, and what
+ * waits to be sent is sent.
+ */
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "reactor.h"
+
+/* More than any receive buffer. */
+#define DISCARD_BYTES	(1 << 30)
+
+/*
+ * close() with bytes unread resets the connection, and the kernel drops what
+ * it still had to send. So who is still sending to us hears of the end first
+ * and is listened to, without effect, until it ends as well.
+ */
+static void close_if_drained(struct reactor *r, struct conn *c)
+{
+	int unread = 0;
+
+	if (c->out)
+		return;
+	ioctl(c->fd, FIONREAD, &unread);
+	if (!unread) {
+		reactor_close(r, c, CLOSE_DRAIN);
+		return;
+	}
+	shutdown(c->fd, SHUT_WR);
+	c->is_lingering = true;
+	c->is_paused = false;
+	reactor_watch(r, c);
+}
+
+static void begin_one(struct reactor *r, struct conn *c)
+{
+	if (!c->is_paused && conn_on_readable(r, c) == CONN_CLOSED)
+		return;
+	c->is_paused = true;
+	reactor_watch(r, c);
+	close_if_drained(r, c);
+}
+
+/**
+ * drain_begin - answer what has arrived, then only send what waits
+ * @r: the reactor
+ */
+void drain_begin(struct reactor *r)
+{
+	r->draining = true;
+	r->drain_end_ms = reactor_now_ms() + r->config->drain_timeout_ms;
+	for (uint32_t i = 0; i < r->config->n_listen; i++) {
+		close(r->listen_fd[i]);
+		r->listen_fd[i] = -1;
+	}
+	reactor_each(r, begin_one);
+}
+
+/**
+ * drain_event - handle what epoll says of a connection that drains
+ * @r: the reactor
+ * @c: the connection
+ * @events: what it says
+ */
+void drain_event(struct reactor *r, struct conn *c, uint32_t events)
+{
+	if (events & (EPOLLERR | EPOLLHUP)) {
+		reactor_close(r, c, CLOSE_DRAIN);
+	} else if (c->is_lingering) {
+		if (!recv(c->fd, NULL, DISCARD_BYTES, MSG_TRUNC))
+			reactor_close(r, c, CLOSE_DRAIN);
+	} else if (conn_on_writable(r, c) != CONN_CLOSED) {
+		close_if_drained(r, c);
+	}
+}
+
+/**
+ * drain_end - close a connection that did not drain in time
+ * @r: the reactor
+ * @c: the connection
+ */
+void drain_end(struct reactor *r, struct conn *c)
+{
+	reactor_close(r, c, CLOSE_DRAIN);
+}

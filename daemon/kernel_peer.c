@@ -1,0 +1,326 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * The kernel engine's requests on peers.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "kernel.h"
+
+/* The kernel takes 256; fewer are quicker to repeat without one that failed. */
+#define BATCH_MAX	64
+
+/**
+ * struct batch - entries of one call
+ * @cmd: what to do with them
+ * @what: its name
+ * @base: first entry of the call
+ * @first: its number for the caller
+ */
+struct batch {
+	uint8_t cmd;
+	const char *what;
+	const struct sockbeat_peer *base;
+	size_t first;
+};
+
+/**
+ * struct answer - where the handles that peer-add answers go
+ * @entries: the entries of the request
+ * @n: how many
+ * @i: the next
+ */
+struct answer {
+	struct sockbeat_peer **entries;
+	size_t n;
+	size_t i;
+};
+
+static void put_entry(struct nlmsghdr *nlh, const struct sockbeat_peer *peer, uint8_t cmd)
+{
+	struct nlattr *nest = mnl_attr_nest_start(nlh, SOCKBEAT_A_SESSION_PEER);
+
+	if (cmd == SOCKBEAT_CMD_PEER_ADD)
+		mnl_attr_put_u32(nlh, SOCKBEAT_A_PEER_FD, peer->fd);
+	else
+		mnl_attr_put_u64(nlh, SOCKBEAT_A_PEER_HANDLE, peer->handle);
+	if (cmd != SOCKBEAT_CMD_PEER_DEL) {
+		mnl_attr_put_u64(nlh, SOCKBEAT_A_PEER_USER_DATA, peer->user_data);
+		if (peer->mask & SOCKBEAT_PEER_TIMEOUT)
+			mnl_attr_put_u32(nlh, SOCKBEAT_A_PEER_TIMEOUT_MS, peer->timeout_ms);
+		if (peer->mask & SOCKBEAT_PEER_SOURCE)
+			mnl_attr_put_u32(nlh, SOCKBEAT_A_PEER_SOURCE, peer->source);
+		if (peer->mask & SOCKBEAT_PEER_TRIGGER)
+			mnl_attr_put_u32(nlh, SOCKBEAT_A_PEER_TRIGGER, peer->trigger);
+	}
+	mnl_attr_nest_end(nlh, nest);
+}
+
+static int read_handles(const void *attrs, size_t len, void *arg)
+{
+	const struct nlattr *tb[SOCKBEAT_A_PEER_MAX + 1];
+	const struct nlattr *attr = attrs;
+	struct answer *answer = arg;
+	int left = len;
+
+	for (; mnl_attr_ok(attr, left); attr = mnl_attr_next(attr)) {
+		left -= MNL_ALIGN(attr->nla_len);
+		if (mnl_attr_get_type(attr) != SOCKBEAT_A_SESSION_PEER)
+			continue;
+		if (answer->i == answer->n ||
+		    attrs_parse(mnl_attr_get_payload(attr), mnl_attr_get_payload_len(attr), tb,
+				SOCKBEAT_A_PEER_MAX) ||
+		    !tb[SOCKBEAT_A_PEER_HANDLE] ||
+		    !attr_read(tb[SOCKBEAT_A_PEER_HANDLE], &answer->entries[answer->i++]->handle,
+			       sizeof(uint64_t)))
+			return -EBADMSG;
+	}
+	return 0;
+}
+
+/* Send one request.  *@bad is set to the entry that the kernel blames, @n for
+ * none.
+ */
+static int send_batch(struct sockbeat *sb, const struct batch *batch,
+		      struct sockbeat_peer **entries, size_t n, size_t *bad)
+{
+	struct kernel *k = sb->data;
+	struct answer answer = { .entries = entries, .n = n };
+	bool is_add = batch->cmd == SOCKBEAT_CMD_PEER_ADD;
+	uint32_t begin, end[BATCH_MAX];
+	struct nlmsghdr *nlh;
+	size_t i;
+	int err;
+
+	nlh = kernel_request(sb, &k->requests, batch->cmd, NLM_F_ACK);
+	begin = nlh->nlmsg_len;
+	for (i = 0; i < n; i++) {
+		put_entry(nlh, entries[i], batch->cmd);
+		end[i] = nlh->nlmsg_len;
+	}
+	err = channel_request(&k->requests, nlh, is_add ? read_handles : NULL, &answer);
+	if (!err && is_add && answer.i != n) {
+		snprintf(k->requests.text, sizeof(k->requests.text), "%zu handles for %zu peers",
+			 answer.i, n);
+		err = -EBADMSG;
+	}
+	*bad = n;
+	if (err && k->requests.bad_offset >= begin) {
+		for (i = 0; i < n && end[i] <= k->requests.bad_offset; i++)
+			;
+		*bad = i;
+	}
+	return err;
+}
+
+/* The kernel does all of a request or nothing.  Here each entry stands for
+ * itself: the one that failed is left out and the rest tried again.  Where
+ * none is named (a limit, a lack of memory) half of them may do.
+ */
+static int run_batch(struct sockbeat *sb, const struct batch *batch,
+		     struct sockbeat_peer **entries, size_t n)
+{
+	struct kernel *k = sb->data;
+	size_t bad;
+	int err = 0;
+
+	while (n) {
+		err = send_batch(sb, batch, entries, n, &bad);
+		if (!err)
+			return 0;
+		if (bad == n && n > 1) {
+			run_batch(sb, batch, entries, n / 2);
+			entries += n / 2;
+			n -= n / 2;
+			continue;
+		}
+		bad = bad < n ? bad : 0;
+		entries[bad]->error = err;
+		sb_fail_peer(sb, batch->what, batch->first + (entries[bad] - batch->base),
+			     entries[bad], k->requests.text);
+		n--;
+		memmove(entries + bad, entries + bad + 1, (n - bad) * sizeof(*entries));
+	}
+	return err;
+}
+
+static int run_batches(struct sockbeat *sb, uint8_t cmd, const char *what,
+		       struct sockbeat_peer *peers, size_t n)
+{
+	struct batch batch = { .cmd = cmd, .what = what, .base = peers };
+	struct sockbeat_peer *entries[BATCH_MAX];
+	size_t i, m = 0;
+
+	for (i = 0; i < n; i++) {
+		if (!peers[i].error)
+			entries[m++] = &peers[i];
+		if (m == BATCH_MAX || (m && i == n - 1)) {
+			run_batch(sb, &batch, entries, m);
+			m = 0;
+		}
+	}
+	return 0;
+}
+
+int kernel_add(struct sockbeat *sb, struct sockbeat_peer *peers, size_t n)
+{
+	uint64_t cookie;
+	socklen_t len;
+	size_t i;
+
+	for (i = 0; i < n; i++) {
+		if (peers[i].error)
+			continue;
+		if (peers[i].fd < 0) {
+			peers[i].error = -EBADF;
+			sb_fail_peer(sb, "peer-add", i, &peers[i], "fd is not open");
+			continue;
+		}
+		/* A socket gets its cookie when it is asked for it; the module
+		 * shows it to those who list peers.
+		 */
+		len = sizeof(cookie);
+		getsockopt(peers[i].fd, SOL_SOCKET, SO_COOKIE, &cookie, &len);
+	}
+	return run_batches(sb, SOCKBEAT_CMD_PEER_ADD, "peer-add", peers, n);
+}
+
+int kernel_set(struct sockbeat *sb, struct sockbeat_peer *peers, size_t n)
+{
+	return run_batches(sb, SOCKBEAT_CMD_PEER_SET, "peer-set", peers, n);
+}
+
+int kernel_del(struct sockbeat *sb, const uint64_t *handles, size_t n)
+{
+	struct batch batch = { .cmd = SOCKBEAT_CMD_PEER_DEL, .what = "peer-del" };
+	struct kernel *k = sb->data;
+	struct sockbeat_peer peers[BATCH_MAX], *entries[BATCH_MAX];
+	size_t i, m;
+	int done = 0;
+
+	batch.base = peers;
+	for (; batch.first < n; batch.first += m) {
+		m = n - batch.first < BATCH_MAX ? n - batch.first : BATCH_MAX;
+		for (i = 0; i < m; i++) {
+			peers[i] = (struct sockbeat_peer){ .handle = handles[batch.first + i] };
+			entries[i] = &peers[i];
+		}
+		run_batch(sb, &batch, entries, m);
+		for (i = 0; i < m; i++) {
+			if (peers[i].error)
+				continue;
+			k->deleted[sockbeat_index(peers[i].handle)] = peers[i].handle >> 32;
+			done++;
+		}
+	}
+	return done;
+}
+
+/* Looking at peers. */
+
+static int read_peer(const void *attrs, size_t len, struct sockbeat_info *info)
+{
+	const struct nlattr *session[SOCKBEAT_A_SESSION_MAX + 1], *tb[SOCKBEAT_A_PEER_MAX + 1];
+	const struct nlattr *nest;
+	uint32_t state = 0, source = 0, trigger = 0;
+
+	memset(info, 0, sizeof(*info));
+	if (attrs_parse(attrs, len, session, SOCKBEAT_A_SESSION_MAX) ||
+	    !session[SOCKBEAT_A_SESSION_PEER])
+		return -EBADMSG;
+	nest = session[SOCKBEAT_A_SESSION_PEER];
+	if (attrs_parse(mnl_attr_get_payload(nest), mnl_attr_get_payload_len(nest), tb,
+			SOCKBEAT_A_PEER_MAX) ||
+	    !attr_read(tb[SOCKBEAT_A_PEER_HANDLE], &info->handle, sizeof(uint64_t)) ||
+	    !attr_read(tb[SOCKBEAT_A_PEER_USER_DATA], &info->user_data, sizeof(uint64_t)) ||
+	    !attr_read(tb[SOCKBEAT_A_PEER_COOKIE], &info->cookie, sizeof(uint64_t)) ||
+	    !attr_read(tb[SOCKBEAT_A_PEER_IDLE_MS], &info->idle_ms, sizeof(uint64_t)) ||
+	    !attr_read(tb[SOCKBEAT_A_PEER_TIMEOUT_MS], &info->timeout_ms, sizeof(uint32_t)) ||
+	    !attr_read(tb[SOCKBEAT_A_PEER_TCP_STATE], &info->tcp_state, sizeof(uint32_t)) ||
+	    !attr_read(tb[SOCKBEAT_A_PEER_STATE], &state, sizeof(state)) ||
+	    !attr_read(tb[SOCKBEAT_A_PEER_SOURCE], &source, sizeof(source)) ||
+	    !attr_read(tb[SOCKBEAT_A_PEER_TRIGGER], &trigger, sizeof(trigger)))
+		return -EBADMSG;
+	info->state = state;
+	info->source = source;
+	info->trigger = trigger;
+	return 0;
+}
+
+static int read_one(const void *attrs, size_t len, void *arg)
+{
+	return read_peer(attrs, len, arg);
+}
+
+int kernel_get(struct sockbeat *sb, uint64_t handle, struct sockbeat_info *info)
+{
+	struct sockbeat_peer peer = { .handle = handle };
+	struct kernel *k = sb->data;
+	struct nlmsghdr *nlh;
+	int err;
+
+	nlh = kernel_request(sb, &k->requests, SOCKBEAT_CMD_PEER_GET, NLM_F_ACK);
+	put_entry(nlh, &peer, SOCKBEAT_CMD_PEER_DEL);
+	err = channel_request(&k->requests, nlh, read_one, info);
+	if (err) {
+		peer.error = err;
+		sb_fail_peer(sb, "peer-get", 0, &peer, k->requests.text);
+	}
+	return err;
+}
+
+/**
+ * struct listing - a list that is under way
+ * @cb: whom to tell
+ * @arg: for @cb
+ * @ret: what it returned
+ */
+struct listing {
+	int (*cb)(const struct sockbeat_info *info, void *arg);
+	void *arg;
+	int ret;
+};
+
+static int list_one(const void *attrs, size_t len, void *arg)
+{
+	struct listing *listing = arg;
+	struct sockbeat_info info;
+	int err = read_peer(attrs, len, &info);
+
+	if (err)
+		return err;
+	listing->ret = listing->cb(&info, listing->arg);
+	return listing->ret ? -ECANCELED : 0;
+}
+
+/* On a socket of its own: it may be left half-way, and the callback may make
+ * requests meanwhile.
+ */
+int kernel_list(struct sockbeat *sb, uint32_t states,
+		int (*cb)(const struct sockbeat_info *info, void *arg), void *arg)
+{
+	struct listing listing = { .cb = cb, .arg = arg };
+	struct channel *ch = calloc(1, sizeof(*ch));
+	struct nlmsghdr *nlh;
+	int err;
+
+	if (!ch)
+		return sb_fail(sb, -ENOMEM, "peer-get: no memory");
+	err = channel_open(ch, 0);
+	if (!err) {
+		nlh = kernel_request(sb, ch, SOCKBEAT_CMD_PEER_GET, NLM_F_DUMP);
+		if (states)
+			mnl_attr_put_u32(nlh, SOCKBEAT_A_SESSION_STATES, states);
+		err = channel_request(ch, nlh, list_one, &listing);
+	}
+	if (listing.ret)
+		err = listing.ret;
+	else if (err)
+		kernel_fail(sb, "peer-get", ch, err);
+	channel_close(ch);
+	free(ch);
+	return err;
+}

@@ -1,0 +1,431 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * The part of the library that both engines share: choice of the engine,
+ * checks of arguments, texts.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine.h"
+
+#define DEFAULT_CAPACITY	65536
+
+/**
+ * sb_fail - note why a call fails
+ * @sb: the session
+ * @err: negative errno
+ * @format: text, without the errno's own unless it says so
+ *
+ * The first failure of a call is the one that is kept.
+ *
+ * Return: @err.
+ */
+int sb_fail(struct sockbeat *sb, int err, const char *format, ...)
+{
+	va_list args;
+
+	if (sb->error[0])
+		return err;
+	va_start(args, format);
+	vsnprintf(sb->error, sizeof(sb->error), format, args);
+	va_end(args);
+	return err;
+}
+
+/**
+ * sb_fail_peer - note why an entry of a batch fails
+ * @sb: the session
+ * @what: the request's name
+ * @i: the entry's number
+ * @peer: the entry, named by its fd in peer-add and by its handle elsewhere;
+ *	  its @error is set
+ * @why: text
+ */
+void sb_fail_peer(struct sockbeat *sb, const char *what, size_t i,
+		  const struct sockbeat_peer *peer, const char *why)
+{
+	char more[48] = "";
+
+	if (peer->error == -ENOSPC)
+		snprintf(more, sizeof(more), ", all %u are in use", sb->capacity);
+	if (!strcmp(what, "peer-add"))
+		sb_fail(sb, peer->error, "%s: entry %zu: fd %d: %s%s", what, i, peer->fd, why,
+			more);
+	else
+		sb_fail(sb, peer->error, "%s: entry %zu: handle %#" PRIx64 ": %s", what, i,
+			peer->handle, why);
+}
+
+static int check_range(struct sockbeat *sb, const char *what, const char *name, uint64_t value,
+		       uint64_t min, uint64_t max)
+{
+	if (value >= min && value <= max)
+		return 0;
+	return sb_fail(sb, -EINVAL, "%s: %s %" PRIu64 " is not within %" PRIu64 "..%" PRIu64, what,
+		       name, value, min, max);
+}
+
+static int check_opts(struct sockbeat *sb, const struct sockbeat_opts *opts)
+{
+	const char *what = "session-new";
+	int err;
+
+	err = check_range(sb, what, "engine", opts->engine, 0, SOCKBEAT_ENGINE_BUILTIN);
+	if (!err)
+		err = check_range(sb, what, "capacity", opts->capacity, 1, SOCKBEAT_MAX_CAPACITY);
+	if (!err && opts->timeout_ms)
+		err = check_range(sb, what, "timeout_ms", opts->timeout_ms,
+				  SOCKBEAT_MIN_TIMEOUT_MS, SOCKBEAT_MAX_TIMEOUT_MS);
+	if (!err && opts->renotify_ms)
+		err = check_range(sb, what, "renotify_ms", opts->renotify_ms,
+				  SOCKBEAT_MIN_TIMEOUT_MS, SOCKBEAT_MAX_TIMEOUT_MS);
+	if (!err)
+		err = check_range(sb, what, "source", opts->source, 0, SOCKBEAT_SOURCE_EITHER);
+	if (!err)
+		err = check_range(sb, what, "trigger", opts->trigger, 0, SOCKBEAT_TRIGGER_EDGE);
+	return err;
+}
+
+/* Set each entry's @error to what can be said without the engine. */
+static void check_peers(struct sockbeat *sb, const char *what, struct sockbeat_peer *peers,
+			size_t n)
+{
+	struct sockbeat_peer *peer;
+	char entry[64];
+	int err;
+
+	for (peer = peers; peer < peers + n; peer++) {
+		snprintf(entry, sizeof(entry), "%s: entry %zu", what, (size_t)(peer - peers));
+		err = check_range(sb, entry, "mask", peer->mask, 0,
+				  SOCKBEAT_PEER_TIMEOUT | SOCKBEAT_PEER_SOURCE |
+				  SOCKBEAT_PEER_TRIGGER);
+		if (!err && (peer->mask & SOCKBEAT_PEER_TIMEOUT))
+			err = check_range(sb, entry, "timeout_ms", peer->timeout_ms,
+					  SOCKBEAT_MIN_TIMEOUT_MS, SOCKBEAT_MAX_TIMEOUT_MS);
+		if (!err && (peer->mask & SOCKBEAT_PEER_SOURCE))
+			err = check_range(sb, entry, "source", peer->source, 0,
+					  SOCKBEAT_SOURCE_EITHER);
+		if (!err && (peer->mask & SOCKBEAT_PEER_TRIGGER))
+			err = check_range(sb, entry, "trigger", peer->trigger, 0,
+					  SOCKBEAT_TRIGGER_EDGE);
+		peer->error = err;
+	}
+}
+
+static struct sockbeat *session_alloc(void)
+{
+	struct sockbeat *sb = calloc(1, sizeof(*sb));
+
+	if (sb) {
+		sb->event_fd = -1;
+		sb->session_fd = -1;
+	}
+	return sb;
+}
+
+static int open_engine(struct sockbeat *sb, const struct sb_engine *engine,
+		       const struct sockbeat_opts *opts)
+{
+	int err = engine->open(sb, opts);
+
+	if (!err)
+		sb->engine = engine;
+	return err;
+}
+
+static int open_auto(struct sockbeat *sb, const struct sockbeat_opts *opts)
+{
+	if (!open_engine(sb, &sb_engine_kernel, opts)) {
+		snprintf(sb->reason, sizeof(sb->reason), "the sockbeat module answers");
+		return 0;
+	}
+	memcpy(sb->reason, sb->error, sizeof(sb->reason));
+	sb->error[0] = '\0';
+	return open_engine(sb, &sb_engine_builtin, opts);
+}
+
+/**
+ * sockbeat_open - make a session
+ * @sbp: set to the session, to be closed even after a failure; NULL where
+ *	 there was no memory for it
+ * @opts: how, or NULL for all defaults
+ *
+ * Return: 0 or a negative errno.
+ */
+int sockbeat_open(struct sockbeat **sbp, const struct sockbeat_opts *opts)
+{
+	struct sockbeat_opts o = { 0 };
+	struct sockbeat *sb;
+	int err;
+
+	*sbp = sb = session_alloc();
+	if (!sb)
+		return -ENOMEM;
+	if (opts)
+		o = *opts;
+	if (!o.capacity)
+		o.capacity = DEFAULT_CAPACITY;
+	err = check_opts(sb, &o);
+	if (err)
+		return err;
+	if (o.engine == SOCKBEAT_ENGINE_AUTO)
+		return open_auto(sb, &o);
+	snprintf(sb->reason, sizeof(sb->reason), "the caller asked for it");
+	return open_engine(sb, o.engine == SOCKBEAT_ENGINE_KERNEL ? &sb_engine_kernel :
+								    &sb_engine_builtin, &o);
+}
+
+/**
+ * sockbeat_adopt - take over a session of the kernel engine
+ * @sbp: as for sockbeat_open()
+ * @session_fd: its descriptor, from another process or an earlier program; the
+ *		session's from now on, the caller's still after a failure
+ *
+ * Events that wait in the kernel go to the caller from now on.
+ *
+ * Return: 0 or a negative errno.
+ */
+int sockbeat_adopt(struct sockbeat **sbp, int session_fd)
+{
+	struct sockbeat *sb;
+	int err;
+
+	*sbp = sb = session_alloc();
+	if (!sb)
+		return -ENOMEM;
+	err = sb_engine_kernel.adopt(sb, session_fd);
+	if (err)
+		return err;
+	sb->engine = &sb_engine_kernel;
+	snprintf(sb->reason, sizeof(sb->reason), "the session was adopted");
+	return 0;
+}
+
+/**
+ * sockbeat_close - end a session
+ * @sb: the session, or NULL
+ *
+ * All its peers are let go, unless other processes hold the session too.
+ */
+void sockbeat_close(struct sockbeat *sb)
+{
+	if (sb && sb->engine)
+		sb->engine->close(sb);
+	free(sb);
+}
+
+/**
+ * sockbeat_strerror - why the last call failed
+ * @sb: the session, or NULL where there was no memory for it
+ *
+ * Return: a text that is valid until the next call.
+ */
+const char *sockbeat_strerror(const struct sockbeat *sb)
+{
+	if (!sb)
+		return "no memory";
+	return sb->error[0] ? sb->error : "no error";
+}
+
+/**
+ * sockbeat_engine - which engine a session is on
+ * @sb: the session
+ *
+ * Return: SOCKBEAT_ENGINE_KERNEL or SOCKBEAT_ENGINE_BUILTIN, or
+ * SOCKBEAT_ENGINE_AUTO for a session that could not be opened.
+ */
+enum sockbeat_engine sockbeat_engine(const struct sockbeat *sb)
+{
+	return sb->engine ? sb->engine->kind : SOCKBEAT_ENGINE_AUTO;
+}
+
+/**
+ * sockbeat_engine_reason - why it is that engine
+ * @sb: the session
+ *
+ * Return: a text for logs.
+ */
+const char *sockbeat_engine_reason(const struct sockbeat *sb)
+{
+	return sb->reason;
+}
+
+/**
+ * sockbeat_fd - what to wait for
+ * @sb: the session
+ *
+ * Return: a descriptor that is readable when sockbeat_events() is to be
+ * called.
+ */
+int sockbeat_fd(const struct sockbeat *sb)
+{
+	return sb->event_fd;
+}
+
+/**
+ * sockbeat_session_fd - what to hand to a successor
+ * @sb: the session
+ *
+ * Return: the descriptor that sockbeat_adopt() takes, or -1 where the engine
+ * has none.
+ */
+int sockbeat_session_fd(const struct sockbeat *sb)
+{
+	return sb->session_fd;
+}
+
+/**
+ * sockbeat_capacity - slots of a session
+ * @sb: the session
+ *
+ * Return: the number; every handle's index is below it.
+ */
+uint32_t sockbeat_capacity(const struct sockbeat *sb)
+{
+	return sb->capacity;
+}
+
+static int count_done(const struct sockbeat_peer *peers, size_t n)
+{
+	const struct sockbeat_peer *peer;
+	int done = 0;
+
+	for (peer = peers; peer < peers + n; peer++)
+		done += !peer->error;
+	return done;
+}
+
+/**
+ * sockbeat_add - track sockets
+ * @sb: the session
+ * @peers: the batch; @fd, @user_data and what @mask says are read, @handle
+ *	   and @error are set
+ * @n: its length
+ *
+ * Return: the number of peers that are tracked now, or a negative errno where
+ * the call failed as a whole.
+ */
+int sockbeat_add(struct sockbeat *sb, struct sockbeat_peer *peers, size_t n)
+{
+	int err;
+
+	sb->error[0] = '\0';
+	check_peers(sb, "peer-add", peers, n);
+	err = sb->engine->add(sb, peers, n);
+	return err ? err : count_done(peers, n);
+}
+
+/**
+ * sockbeat_set - change peers
+ * @sb: the session
+ * @peers: the batch; @handle is read, @user_data and what @mask says are
+ *	   stored, @error is set
+ * @n: its length
+ *
+ * Return: the number of peers that were changed, or a negative errno where
+ * the call failed as a whole.
+ */
+int sockbeat_set(struct sockbeat *sb, struct sockbeat_peer *peers, size_t n)
+{
+	int err;
+
+	sb->error[0] = '\0';
+	check_peers(sb, "peer-set", peers, n);
+	err = sb->engine->set(sb, peers, n);
+	return err ? err : count_done(peers, n);
+}
+
+/**
+ * sockbeat_del - stop tracking peers
+ * @sb: the session
+ * @handles: which
+ * @n: how many
+ *
+ * No event of a deleted peer is returned any more.
+ *
+ * Return: the number of peers that were deleted, or a negative errno where the
+ * call failed as a whole.
+ */
+int sockbeat_del(struct sockbeat *sb, const uint64_t *handles, size_t n)
+{
+	sb->error[0] = '\0';
+	return sb->engine->del(sb, handles, n);
+}
+
+/**
+ * sockbeat_beat - note that a peer was heard now
+ * @sb: the session
+ * @handle: the peer; a stale one does nothing
+ *
+ * Counts for peers whose source is SOCKBEAT_SOURCE_BEAT or _EITHER.  Makes no
+ * system call.
+ */
+void sockbeat_beat(struct sockbeat *sb, uint64_t handle)
+{
+	sb->engine->beat(sb, handle);
+}
+
+/**
+ * sockbeat_events - take what happened
+ * @sb: the session
+ * @events: filled in
+ * @max: its length, at least 1
+ *
+ * Return: the number of events, or a negative errno.
+ */
+int sockbeat_events(struct sockbeat *sb, struct sockbeat_event *events, int max)
+{
+	sb->error[0] = '\0';
+	if (max < 1)
+		return sb_fail(sb, -EINVAL, "events: max %d is below 1", max);
+	return sb->engine->events(sb, events, max);
+}
+
+/**
+ * sockbeat_get_stats - read a session's counters
+ * @sb: the session
+ * @stats: filled in
+ *
+ * Return: 0 or a negative errno.
+ */
+int sockbeat_get_stats(struct sockbeat *sb, struct sockbeat_stats *stats)
+{
+	sb->error[0] = '\0';
+	memset(stats, 0, sizeof(*stats));
+	return sb->engine->get_stats(sb, stats);
+}
+
+/**
+ * sockbeat_get - look at one peer
+ * @sb: the session
+ * @handle: which
+ * @info: filled in
+ *
+ * Return: 0, -ENOENT for a stale handle, or another negative errno.
+ */
+int sockbeat_get(struct sockbeat *sb, uint64_t handle, struct sockbeat_info *info)
+{
+	sb->error[0] = '\0';
+	memset(info, 0, sizeof(*info));
+	return sb->engine->get(sb, handle, info);
+}
+
+/**
+ * sockbeat_list - look at all peers
+ * @sb: the session
+ * @states: mask of 1 << SOCKBEAT_STATE_*: which, 0 for all
+ * @cb: called for each; may use the session; other than 0 ends the list
+ * @arg: for @cb
+ *
+ * Return: 0, what @cb returned, or a negative errno.
+ */
+int sockbeat_list(struct sockbeat *sb, uint32_t states,
+		  int (*cb)(const struct sockbeat_info *info, void *arg), void *arg)
+{
+	sb->error[0] = '\0';
+	return sb->engine->list(sb, states, cb, arg);
+}

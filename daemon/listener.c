@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#define _GNU_SOURCE
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "reactor.h"
+
+#define LISTEN_BACKLOG		4096
+#define ACCEPT_RETRY_MS		100
+
+static int set_options(int fd, int family)
+{
+	static const int on = 1;
+
+	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) ||
+	    setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) ||
+	    /* Accepted sockets inherit it, which saves a call for each. */
+	    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)))
+		return -errno;
+	if (family == AF_INET6 &&
+	    setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on)))
+		return -errno;
+	return 0;
+}
+
+/**
+ * listener_open - listen at an address together with the other reactors
+ * @address: where; a port 0 is replaced by the one that the kernel chose
+ *
+ * Return: the descriptor or a negative errno.
+ */
+int listener_open(union address *address)
+{
+	socklen_t len = address_len(address);
+	int fd, err;
+
+	fd = socket(address->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return -errno;
+	err = set_options(fd, address->sa.sa_family);
+	if (!err && (bind(fd, &address->sa, len) || listen(fd, LISTEN_BACKLOG) ||
+		     getsockname(fd, &address->sa, &len)))
+		err = -errno;
+	if (err) {
+		close(fd);
+		return err;
+	}
+	return fd;
+}
+
+/**
+ * listener_watch - have epoll report clients that wait to be accepted, or not
+ * @r: the reactor
+ * @on: which
+ *
+ * Return: 0 or a negative errno.
+ */
+int listener_watch(struct reactor *r, bool on)
+{
+	for (uint32_t i = 0; i < r->config->n_listen; i++) {
+		struct epoll_event event = {
+			.events = EPOLLIN,
+			.data.u64 = REACTOR_MARK_LISTEN + i,
+		};
+
+		if (epoll_ctl(r->epoll_fd, on ? EPOLL_CTL_ADD : EPOLL_CTL_DEL,
+			      r->listen_fd[i], &event))
+			return -errno;
+	}
+	return 0;
+}
+
+/* Without a descriptor for it a client stays in the backlog, where epoll would
+ * report it again and again: look away until something closes.
+ */
+static void pause_accept(struct reactor *r, int err)
+{
+	uint64_t now_ms = reactor_now_ms();
+
+	/* Retries that fail again belong to the pause that was logged. */
+	if (now_ms > r->accept_retry_ms + ACCEPT_RETRY_MS)
+		log_warning("accept paused reactor=%u error=\"%s\" connections=%llu",
+			    r->index, strerror(err),
+			    (unsigned long long)r->counters.connections);
+	r->accept_paused = true;
+	r->accept_retry_ms = now_ms + ACCEPT_RETRY_MS;
+	r->counters.accept_pauses++;
+	listener_watch(r, false);
+}
+
+/**
+ * listener_resume - accept again after a pause, if there is one
+ * @r: the reactor
+ */
+void listener_resume(struct reactor *r)
+{
+	if (!r->accept_paused || r->draining)
+		return;
+	r->accept_paused = false;
+	listener_watch(r, true);
+}
+
+static bool over_limit(struct reactor *r)
+{
+	if (atomic_fetch_add(&r->shared->connections, 1) < r->config->max_connections)
+		return false;
+	atomic_fetch_sub(&r->shared->connections, 1);
+	return true;
+}
+
+/* Take clients off one listener into r->peers. Returns how many. */
+static unsigned int take_clients(struct reactor *r, int listen_fd)
+{
+	unsigned int n = 0;
+
+	for (unsigned int i = 0; i < r->config->accept_batch; i++) {
+		int fd = accept4(listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+		if (fd < 0) {
+			if (errno == EAGAIN)
+				break;
+			if (errno == EMFILE || errno == ENFILE ||
+			    errno == ENOBUFS || errno == ENOMEM) {
+				pause_accept(r, errno);
+				break;
+			}
+			continue;	/* the client's own failure, not ours */
+		}
+		r->counters.accepted++;
+		if (over_limit(r)) {
+			r->counters.closed[CLOSE_LIMIT]++;
+			close(fd);
+			continue;
+		}
+		memset(&r->peers[n], 0, sizeof(r->peers[n]));
+		r->peers[n++].fd = fd;
+	}
+	return n;
+}
+
+static void refuse(struct reactor *r, int fd, enum close_cause cause)
+{
+	r->counters.closed[cause]++;
+	atomic_fetch_sub(&r->shared->connections, 1);
+	close(fd);
+}
+
+static void track_clients(struct reactor *r, unsigned int n)
+{
+	int added = sockbeat_add(r->sb, r->peers, n);
+	uint64_t now_ms = reactor_now_ms();
+
+	for (unsigned int i = 0; i < n; i++) {
+		const struct sockbeat_peer *peer = &r->peers[i];
+
+		if (added < 0 || peer->error) {
+			/* Not connected any more: it went before we came. */
+			if (added >= 0 && peer->error == -ENOTCONN) {
+				refuse(r, peer->fd, CLOSE_RESET);
+				continue;
+			}
+			log_warning("client refused reactor=%u error=\"%s\"",
+				    r->index, sockbeat_strerror(r->sb));
+			refuse(r, peer->fd, CLOSE_REFUSED);
+		} else if (!reactor_open(r, peer->handle, peer->fd, now_ms)) {
+			sockbeat_del(r->sb, &peer->handle, 1);
+			refuse(r, peer->fd, CLOSE_NO_MEMORY);
+		}
+	}
+}
+
+/**
+ * listener_accept - accept a bounded number of clients from each listener that
+ *		     epoll reported
+ * @r: the reactor
+ */
+void listener_accept(struct reactor *r)
+{
+	for (uint32_t i = 0; i < r->config->n_listen && !r->accept_paused; i++) {
+		unsigned int n;
+
+		if (!(r->listen_ready & (1U << i)))
+			continue;
+		n = take_clients(r, r->listen_fd[i]);
+		if (n)
+			track_clients(r, n);
+	}
+	r->listen_ready = 0;
+}

@@ -1,0 +1,565 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#define _GNU_SOURCE
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "reactor.h"
+
+#define EVENTS_PER_TURN		512
+#define SILENT_PER_TURN		512
+
+#define CHUNK_BITS		9
+#define CHUNK_CONNS		(1U << CHUNK_BITS)
+
+/**
+ * reactor_now_ms - the monotonic clock
+ *
+ * Return: milliseconds.
+ */
+uint64_t reactor_now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000ULL + now.tv_nsec / 1000000;
+}
+
+/* The place of a slot in the table, or NULL where no slot was ever used. */
+static struct conn *slot(struct reactor *r, uint32_t index)
+{
+	struct conn *chunk = index < r->capacity ? r->chunks[index >> CHUNK_BITS] : NULL;
+
+	return chunk ? &chunk[index & (CHUNK_CONNS - 1)] : NULL;
+}
+
+/* The connection that a handle names; NULL when that one is gone, whoever may
+ * have its slot and its descriptor now.
+ */
+static struct conn *find(struct reactor *r, uint64_t handle)
+{
+	struct conn *c = slot(r, sockbeat_index(handle));
+
+	return c && c->handle == handle ? c : NULL;
+}
+
+/**
+ * reactor_each - call a function for every connection
+ * @r: the reactor
+ * @fn: may close the connection
+ */
+void reactor_each(struct reactor *r, void (*fn)(struct reactor *r, struct conn *c))
+{
+	for (uint32_t i = 0; i <= (r->capacity - 1) >> CHUNK_BITS; i++) {
+		for (uint32_t n = 0; r->chunks[i] && n < CHUNK_CONNS; n++) {
+			if (r->chunks[i][n].handle)
+				fn(r, &r->chunks[i][n]);
+		}
+	}
+}
+
+static uint32_t interest_of(const struct reactor *r, const struct conn *c)
+{
+	uint32_t events = 0;
+
+	if (!c->is_paused)
+		events |= EPOLLIN | EPOLLRDHUP;
+	if (c->out)
+		events |= EPOLLOUT;
+	if (r->config->epoll == CONFIG_EPOLL_EDGE && !c->is_lingering)
+		events |= EPOLLET;
+	return events;
+}
+
+/**
+ * reactor_watch - tell epoll what a connection waits for, if that changed
+ * @r: the reactor
+ * @c: the connection
+ *
+ * epoll looks at the socket's state anew at each change, in edge mode too: what
+ * arrived while nobody watched is reported.
+ */
+void reactor_watch(struct reactor *r, struct conn *c)
+{
+	struct epoll_event event = {
+		.events = interest_of(r, c),
+		.data.u64 = c->handle,
+	};
+
+	if (event.events == c->interest)
+		return;
+	if (epoll_ctl(r->epoll_fd, c->interest ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, c->fd, &event))
+		log_error("epoll_ctl reactor=%u error=\"%s\"", r->index, strerror(errno));
+	c->interest = event.events;
+}
+
+/**
+ * reactor_open - begin with a tracked socket
+ * @r: the reactor
+ * @handle: the session's handle of it
+ * @fd: the socket
+ * @now_ms: reactor_now_ms() of a moment ago
+ *
+ * Return: the connection, or NULL without memory; @handle and @fd are the
+ * caller's then.
+ */
+struct conn *reactor_open(struct reactor *r, uint64_t handle, int fd, uint64_t now_ms)
+{
+	uint32_t index = sockbeat_index(handle);
+	struct conn *c;
+
+	if (index >= r->capacity)
+		return NULL;
+	if (!r->chunks[index >> CHUNK_BITS])
+		r->chunks[index >> CHUNK_BITS] = calloc(CHUNK_CONNS, sizeof(*c));
+	c = slot(r, index);
+	if (!c)
+		return NULL;
+
+	memset(c, 0, sizeof(*c));
+	c->handle = handle;
+	c->fd = fd;
+	c->window_ms = now_ms;
+	r->counters.connections++;
+	if (r->service->opened)
+		r->service->opened(r, c);
+	reactor_watch(r, c);
+	return c;
+}
+
+/**
+ * reactor_retire - free the slots and sockets of closed connections
+ * @r: the reactor
+ *
+ * In batches, since the kernel engine takes a request for each call. The slot
+ * goes first: a socket that closes while tracked would be reported as gone.
+ */
+void reactor_retire(struct reactor *r)
+{
+	if (!r->n_retired)
+		return;
+	if (sockbeat_del(r->sb, r->retired.handle, r->n_retired) < 0)
+		log_error("untrack reactor=%u error=\"%s\"", r->index, sockbeat_strerror(r->sb));
+	for (unsigned int i = 0; i < r->n_retired; i++) {
+		/* Tells the peer even if a copy of the descriptor is left. */
+		shutdown(r->retired.fd[i], SHUT_RDWR);
+		close(r->retired.fd[i]);
+	}
+	r->n_retired = 0;
+	listener_resume(r);
+}
+
+/**
+ * reactor_close - end a connection
+ * @r: the reactor
+ * @c: the connection, not to be used any more
+ * @cause: what to count it as
+ */
+void reactor_close(struct reactor *r, struct conn *c, enum close_cause cause)
+{
+	if (log_wants(LOG_LEVEL_DEBUG))
+		log_debug("closed reactor=%u slot=%u cause=%s", r->index,
+			  sockbeat_index(c->handle), close_cause_names[cause]);
+	if (r->service->closed)
+		r->service->closed(r, c, cause);
+	if (c->is_ready)
+		TAILQ_REMOVE(&r->ready, c, ready);
+	conn_free_buffers(c);
+
+	if (r->n_retired == REACTOR_RETIRE_BATCH)
+		reactor_retire(r);
+	r->retired.handle[r->n_retired] = c->handle;
+	r->retired.fd[r->n_retired++] = c->fd;
+	c->handle = 0;
+	r->counters.closed[cause]++;
+	r->counters.connections--;
+	atomic_fetch_sub(&r->shared->connections, 1);
+}
+
+static void read_conn(struct reactor *r, struct conn *c)
+{
+	/* Level-triggered epoll itself comes back to what was not finished. */
+	if (conn_on_readable(r, c) == CONN_MORE && !c->is_ready &&
+	    r->config->epoll == CONFIG_EPOLL_EDGE) {
+		c->is_ready = true;
+		TAILQ_INSERT_TAIL(&r->ready, c, ready);
+	}
+}
+
+static void conn_event(struct reactor *r, struct conn *c, uint32_t events)
+{
+	if (r->draining) {
+		drain_event(r, c, events);
+		return;
+	}
+	/* Both directions are down, which only a reset does to an open socket. */
+	if (events & (EPOLLERR | EPOLLHUP)) {
+		reactor_close(r, c, CLOSE_RESET);
+		return;
+	}
+	if (events & EPOLLRDHUP)
+		c->saw_hup = true;
+	if ((events & EPOLLOUT) && conn_on_writable(r, c) == CONN_CLOSED)
+		return;
+	if ((events & (EPOLLIN | EPOLLRDHUP)) && !c->is_ready)
+		read_conn(r, c);
+}
+
+/* One more turn for those that had not read all, behind the fresh events. */
+static void run_ready(struct reactor *r)
+{
+	TAILQ_HEAD(, conn) turn = TAILQ_HEAD_INITIALIZER(turn);
+	struct conn *c;
+
+	TAILQ_CONCAT(&turn, &r->ready, ready);
+	while ((c = TAILQ_FIRST(&turn))) {
+		TAILQ_REMOVE(&turn, c, ready);
+		c->is_ready = false;
+		read_conn(r, c);
+	}
+}
+
+static const char *tcp_state_name(uint32_t state)
+{
+	static const char *const names[] = {
+		"UNKNOWN", "ESTABLISHED", "SYN_SENT", "SYN_RECV", "FIN_WAIT1", "FIN_WAIT2",
+		"TIME_WAIT", "CLOSE", "CLOSE_WAIT", "LAST_ACK", "LISTEN", "CLOSING",
+	};
+
+	return names[state < sizeof(names) / sizeof(names[0]) ? state : 0];
+}
+
+static void close_silent(struct reactor *r, struct conn *c, const struct sockbeat_event *event)
+{
+	union address peer = { .sa.sa_family = AF_UNSPEC };
+	char text[ADDRESS_CHARS] = "unknown";
+	socklen_t len = sizeof(peer);
+
+	if (!getpeername(c->fd, &peer.sa, &len))
+		address_format(&peer, text);
+	log_info("silent peer=%s idle_ms=%" PRIu64 " late_ms=%" PRIu64 " timeout_ms=%u tcp=%s",
+		 text, event->idle_ms, event->late_ms, r->config->timeout_ms,
+		 tcp_state_name(event->tcp_state));
+	reactor_close(r, c, CLOSE_SILENT);
+}
+
+/* What the session says of peers; a bounded number, it stays readable. */
+static void session_events(struct reactor *r)
+{
+	struct sockbeat_event events[SILENT_PER_TURN];
+	int n = sockbeat_events(r->sb, events, SILENT_PER_TURN);
+
+	if (n < 0)
+		log_error("session reactor=%u error=\"%s\"", r->index, sockbeat_strerror(r->sb));
+	for (int i = 0; i < n; i++) {
+		struct conn *c = find(r, events[i].handle);
+
+		if (!c)
+			continue;	/* ended in the meantime */
+		if (events[i].kind == SOCKBEAT_EVENT_KIND_SILENT)
+			close_silent(r, c, &events[i]);
+		else if (events[i].kind == SOCKBEAT_EVENT_KIND_GONE)
+			reactor_close(r, c, CLOSE_RESET);
+	}
+}
+
+static void fill_snapshot(struct reactor *r)
+{
+	pthread_mutex_lock(&r->snapshot_lock);
+	if (r->snapshot) {
+		r->snapshot->counters = r->counters;
+		if (sockbeat_get_stats(r->sb, &r->snapshot->session) < 0)
+			log_error("stats reactor=%u error=\"%s\"", r->index,
+				  sockbeat_strerror(r->sb));
+		r->snapshot = NULL;
+		pthread_cond_signal(&r->snapshot_done);
+	}
+	pthread_mutex_unlock(&r->snapshot_lock);
+}
+
+static void wake_event(struct reactor *r)
+{
+	uint64_t count;
+
+	if (read(r->wake_fd, &count, sizeof(count)) < 0 && errno != EAGAIN)
+		log_error("eventfd reactor=%u error=\"%s\"", r->index, strerror(errno));
+	fill_snapshot(r);
+}
+
+/* How long epoll may wait. The clock is asked only when an end is set. */
+static int wait_ms(struct reactor *r)
+{
+	uint64_t now_ms, until_ms;
+
+	if (!TAILQ_EMPTY(&r->ready))
+		return 0;
+	if (r->draining)
+		until_ms = r->drain_end_ms;
+	else if (r->accept_paused)
+		until_ms = r->accept_retry_ms;
+	else
+		return -1;
+	now_ms = reactor_now_ms();
+	return until_ms > now_ms ? until_ms - now_ms : 0;
+}
+
+static void dispatch(struct reactor *r, const struct epoll_event *events, int n, bool *session)
+{
+	for (int i = 0; i < n; i++) {
+		uint64_t mark = events[i].data.u64;
+		struct conn *c;
+
+		if (mark > UINT32_MAX) {
+			c = find(r, mark);
+			if (c)
+				conn_event(r, c, events[i].events);
+		} else if (mark >= REACTOR_MARK_LISTEN) {
+			r->listen_ready |= 1U << (mark - REACTOR_MARK_LISTEN);
+		} else if (mark == REACTOR_MARK_SESSION) {
+			*session = true;
+		} else {
+			wake_event(r);
+		}
+	}
+}
+
+/* A turn: what clients sent, then who fell silent (so that bytes which have
+ * arrived are seen first), then who goes, then who comes.
+ */
+static bool run_turn(struct reactor *r)
+{
+	struct epoll_event events[EVENTS_PER_TURN];
+	bool session = false;
+	int n;
+
+	n = epoll_wait(r->epoll_fd, events, EVENTS_PER_TURN, wait_ms(r));
+	if (n < 0 && errno != EINTR) {
+		log_error("epoll_wait reactor=%u error=\"%s\"", r->index, strerror(errno));
+		abort();
+	}
+	dispatch(r, events, n, &session);
+	run_ready(r);
+	if (session)
+		session_events(r);
+	reactor_retire(r);
+	if (r->draining)
+		return r->counters.connections && reactor_now_ms() < r->drain_end_ms;
+
+	if (r->accept_paused && reactor_now_ms() >= r->accept_retry_ms)
+		listener_resume(r);
+	if (r->listen_ready)
+		listener_accept(r);
+	if (atomic_load_explicit(&r->shared->stop, memory_order_relaxed)) {
+		drain_begin(r);
+		reactor_retire(r);
+		return r->counters.connections;
+	}
+	return true;
+}
+
+static void *run(void *arg)
+{
+	struct reactor *r = arg;
+
+	while (run_turn(r))
+		;
+	reactor_each(r, drain_end);
+	reactor_retire(r);
+	return NULL;
+}
+
+/**
+ * reactor_start - run a reactor in a thread of its own
+ * @r: the reactor
+ *
+ * Return: 0 or a negative errno.
+ */
+int reactor_start(struct reactor *r)
+{
+	return -pthread_create(&r->thread, NULL, run, r);
+}
+
+/**
+ * reactor_wake - have a reactor look at what it shares with others
+ * @r: the reactor
+ */
+void reactor_wake(struct reactor *r)
+{
+	uint64_t one = 1;
+
+	if (write(r->wake_fd, &one, sizeof(one)) < 0 && errno != EAGAIN)
+		log_error("eventfd reactor=%u error=\"%s\"", r->index, strerror(errno));
+}
+
+/**
+ * reactor_snapshot - copy a running reactor's counters
+ * @r: the reactor
+ * @snapshot: filled in
+ *
+ * The reactor itself makes the copy, so that counting takes no lock.
+ */
+void reactor_snapshot(struct reactor *r, struct reactor_snapshot *snapshot)
+{
+	memset(snapshot, 0, sizeof(*snapshot));
+	pthread_mutex_lock(&r->snapshot_lock);
+	r->snapshot = snapshot;
+	reactor_wake(r);
+	while (r->snapshot)
+		pthread_cond_wait(&r->snapshot_done, &r->snapshot_lock);
+	pthread_mutex_unlock(&r->snapshot_lock);
+}
+
+/**
+ * reactor_join - wait for a reactor that was told to stop
+ * @r: the reactor
+ */
+void reactor_join(struct reactor *r)
+{
+	pthread_join(r->thread, NULL);
+}
+
+static int open_listeners(struct reactor *r, struct config *config)
+{
+	for (uint32_t i = 0; i < config->n_listen; i++) {
+		char text[ADDRESS_CHARS];
+		int fd = listener_open(&config->listen[i]);
+
+		address_format(&config->listen[i], text);
+		if (fd < 0) {
+			log_error("listen address=%s error=\"%s\"", text, strerror(-fd));
+			return fd;
+		}
+		r->listen_fd[i] = fd;
+		if (!r->index)
+			log_info("listening address=%s", text);
+	}
+	return listener_watch(r, true);
+}
+
+static int open_session(struct reactor *r)
+{
+	const struct config *config = r->config;
+	struct sockbeat_opts opts = {
+		.engine = config->engine,
+		.capacity = config->max_connections,
+		.timeout_ms = config->timeout_ms,
+		.renotify_ms = config->renotify_ms,
+		.source = config->source,
+		.trigger = config->trigger,
+	};
+	int err = sockbeat_open(&r->sb, &opts);
+
+	if (err < 0) {
+		log_error("session engine=%s error=\"%s\"", config_word("engine", config->engine),
+			  r->sb ? sockbeat_strerror(r->sb) : strerror(-err));
+		return err;
+	}
+	r->capacity = sockbeat_capacity(r->sb);
+	return 0;
+}
+
+static int watch_mark(struct reactor *r, int fd, uint64_t mark)
+{
+	struct epoll_event event = { .events = EPOLLIN, .data.u64 = mark };
+
+	return epoll_ctl(r->epoll_fd, EPOLL_CTL_ADD, fd, &event) ? -errno : 0;
+}
+
+static int open_epoll(struct reactor *r)
+{
+	int err;
+
+	r->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	r->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (r->epoll_fd < 0 || r->wake_fd < 0)
+		return -errno;
+	err = watch_mark(r, r->wake_fd, REACTOR_MARK_WAKE);
+	return err ? err : watch_mark(r, sockbeat_fd(r->sb), REACTOR_MARK_SESSION);
+}
+
+/**
+ * reactor_create - make a reactor that does not run yet
+ * @rp: set to it, or to NULL
+ * @config: the settings, used as long as the reactor lives; reactor 0 replaces
+ *	    listening ports of 0 by those that the kernel chose
+ * @shared: what all reactors have in common
+ * @index: number of this one
+ *
+ * What fails is logged.
+ *
+ * Return: 0 or a negative errno.
+ */
+int reactor_create(struct reactor **rp, struct config *config,
+		   struct reactor_shared *shared, unsigned int index)
+{
+	struct reactor *r = calloc(1, sizeof(*r));
+	int err;
+
+	*rp = r;
+	if (!r) {
+		log_error("reactor reactor=%u error=\"out of memory\"", index);
+		return -ENOMEM;
+	}
+	r->config = config;
+	r->shared = shared;
+	r->service = &echo_service;
+	r->index = index;
+	r->epoll_fd = -1;
+	r->wake_fd = -1;
+	for (int i = 0; i < CONFIG_MAX_LISTEN; i++)
+		r->listen_fd[i] = -1;
+	TAILQ_INIT(&r->ready);
+	pthread_mutex_init(&r->snapshot_lock, NULL);
+	pthread_cond_init(&r->snapshot_done, NULL);
+
+	err = open_session(r);
+	if (!err) {
+		r->chunks = calloc((r->capacity >> CHUNK_BITS) + 1, sizeof(*r->chunks));
+		r->peers = calloc(config->accept_batch, sizeof(*r->peers));
+		err = r->chunks && r->peers ? open_epoll(r) : -ENOMEM;
+		if (err)
+			log_error("reactor reactor=%u error=\"%s\"", index, strerror(-err));
+	}
+	if (!err)
+		err = open_listeners(r, config);
+	if (err) {
+		reactor_destroy(r);
+		*rp = NULL;
+	}
+	return err;
+}
+
+static void close_fd(int fd)
+{
+	if (fd >= 0)
+		close(fd);
+}
+
+/**
+ * reactor_destroy - free a reactor that does not run (any more)
+ * @r: the reactor, or NULL
+ */
+void reactor_destroy(struct reactor *r)
+{
+	if (!r)
+		return;
+	for (int i = 0; i < CONFIG_MAX_LISTEN; i++)
+		close_fd(r->listen_fd[i]);
+	close_fd(r->epoll_fd);
+	close_fd(r->wake_fd);
+	if (r->sb)
+		sockbeat_close(r->sb);
+	for (uint32_t i = 0; r->chunks && i <= r->capacity >> CHUNK_BITS; i++)
+		free(r->chunks[i]);
+	free(r->chunks);
+	free(r->peers);
+	pthread_cond_destroy(&r->snapshot_done);
+	pthread_mutex_destroy(&r->snapshot_lock);
+	free(r);
+}

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A reactor: one thread with its own epoll instance, listeners, sockbeat
+ * session and connections. Reactors share nothing but the count of
+ * connections and the wish to stop.
+ */
+#ifndef SOCKBEAT_REACTOR_H
+#define SOCKBEAT_REACTOR_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "config.h"
+#include "conn.h"
+#include "libsockbeat.h"
+
+#define REACTOR_READ_BYTES	65536
+#define REACTOR_RETIRE_BATCH	64
+
+/* What a reactor counts: name in the structure and in statistics. */
+#define REACTOR_COUNTERS(X)	\
+	X(accepted)		\
+	X(heartbeats)		\
+	X(frames)		\
+	X(bytes_in)		\
+	X(bytes_out)		\
+	X(queue_pauses)		\
+	X(accept_pauses)
+
+struct reactor_counters {
+#define X(name) uint64_t name;
+	REACTOR_COUNTERS(X)
+#undef X
+	uint64_t connections;
+	uint64_t closed[CLOSE_CAUSE_COUNT];
+};
+
+/* What reactor_snapshot() brings out of a running reactor. */
+struct reactor_snapshot {
+	struct reactor_counters counters;
+	struct sockbeat_stats session;
+};
+
+/* All that reactors have in common. */
+struct reactor_shared {
+	atomic_uint connections;
+	atomic_bool stop;
+};
+
+/**
+ * struct reactor - see above; only its own thread uses it once it runs,
+ *		    @wake_fd and the snapshot's members excepted
+ * @config: the settings
+ * @shared: what all reactors have in common
+ * @service: what the connections are for
+ * @sb: the session
+ * @index: number of this reactor
+ * @epoll_fd: the epoll instance
+ * @wake_fd: eventfd that makes it look at @shared->stop and @snapshot
+ * @listen_fd: as many as the settings name
+ * @listen_ready: bit for each listener that epoll reported in this turn
+ * @accept_paused: no descriptors were left: listeners are off epoll for now
+ * @accept_retry_ms: when to try accept() again if nothing closes before
+ * @draining: no more connections, only the queues of the present ones
+ * @drain_end_ms: when that ends at the latest
+ * @capacity: slots of the session
+ * @chunks: table of connections by slot, made as slots come into use
+ * @ready: connections whose turn was cut short
+ * @retired: closed connections whose slot and socket go at the turn's end
+ * @n_retired: number of them
+ * @peers: room for a batch of accepted sockets
+ * @counters: what happened
+ * @thread: the thread
+ * @snapshot_lock: protects @snapshot
+ * @snapshot_done: @snapshot was filled in
+ * @snapshot: where another thread waits for one, or NULL
+ * @buf: what was read last
+ */
+struct reactor {
+	const struct config *config;
+	struct reactor_shared *shared;
+	const struct service_ops *service;
+	struct sockbeat *sb;
+	unsigned int index;
+	int epoll_fd;
+	int wake_fd;
+	int listen_fd[CONFIG_MAX_LISTEN];
+	uint32_t listen_ready;
+	bool accept_paused;
+	uint64_t accept_retry_ms;
+	bool draining;
+	uint64_t drain_end_ms;
+	uint32_t capacity;
+	struct conn **chunks;
+	TAILQ_HEAD(, conn) ready;
+	struct { uint64_t handle[REACTOR_RETIRE_BATCH]; int fd[REACTOR_RETIRE_BATCH]; } retired;
+	unsigned int n_retired;
+	struct sockbeat_peer *peers;
+	struct reactor_counters counters;
+	pthread_t thread;
+	pthread_mutex_t snapshot_lock;
+	pthread_cond_t snapshot_done;
+	struct reactor_snapshot *snapshot;
+	uint8_t buf[REACTOR_READ_BYTES];
+};
+
+/* reactor.c */
+int reactor_create(struct reactor **rp, struct config *config,
+		   struct reactor_shared *shared, unsigned int index);
+int reactor_start(struct reactor *r);
+void reactor_wake(struct reactor *r);
+void reactor_snapshot(struct reactor *r, struct reactor_snapshot *snapshot);
+void reactor_join(struct reactor *r);
+void reactor_destroy(struct reactor *r);
+
+struct conn *reactor_open(struct reactor *r, uint64_t handle, int fd, uint64_t now_ms);
+void reactor_close(struct reactor *r, struct conn *c, enum close_cause cause);
+void reactor_watch(struct reactor *r, struct conn *c);
+void reactor_retire(struct reactor *r);
+void reactor_each(struct reactor *r, void (*fn)(struct reactor *r, struct conn *c));
+uint64_t reactor_now_ms(void);
+
+/* listener.c */
+int listener_open(union address *address);
+int listener_watch(struct reactor *r, bool on);
+void listener_accept(struct reactor *r);
+void listener_resume(struct reactor *r);
+
+/* drain.c */
+void drain_begin(struct reactor *r);
+void drain_event(struct reactor *r, struct conn *c, uint32_t events);
+void drain_end(struct reactor *r, struct conn *c);
+
+/* Marks of what is not a connection; handles are never that small. */
+#define REACTOR_MARK_WAKE	0
+#define REACTOR_MARK_SESSION	1
+#define REACTOR_MARK_LISTEN	16
+
+#endif /* SOCKBEAT_REACTOR_H */

@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * sockbeatd - serve clients that send heartbeats, and close those that fell
+ * silent. This file: command line, signals, life of the reactors.
+ */
+#define _GNU_SOURCE
+#include <argp.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "stats.h"
+
+#define MAX_SETS	64
+
+/* Without a descriptor for who wants statistics, look away for so long. */
+#define STATS_PAUSE_MS	100
+
+const char *argp_program_version = "sockbeatd " SOCKBEAT_VERSION;
+
+struct arguments {
+	const char *file;
+	char *sets[MAX_SETS];
+	size_t n_sets;
+	bool test;
+	bool dump;
+};
+
+enum {
+	OPTION_TEST = 't',
+	OPTION_DUMP = 'd',
+	OPTION_CONFIG = 'c',
+	OPTION_SET = 's',
+};
+
+static const struct argp_option options[] = {
+	{ "config", OPTION_CONFIG, "FILE", 0, "Read settings from FILE", 0 },
+	{ "set", OPTION_SET, "KEY=VALUE", 0,
+	  "Set KEY in place of what the file says; may be repeated", 0 },
+	{ "test-config", OPTION_TEST, NULL, 0, "Check the settings and end", 0 },
+	{ "dump-config", OPTION_DUMP, NULL, 0, "Print all settings as a config file and end", 0 },
+	{ 0 },
+};
+
+static error_t parse_option(int key, char *arg, struct argp_state *state)
+{
+	struct arguments *args = state->input;
+
+	switch (key) {
+	case OPTION_CONFIG:
+		args->file = arg;
+		return 0;
+	case OPTION_SET:
+		if (args->n_sets == MAX_SETS)
+			argp_error(state, "--set: more than %d", MAX_SETS);
+		args->sets[args->n_sets++] = arg;
+		return 0;
+	case OPTION_TEST:
+		args->test = true;
+		return 0;
+	case OPTION_DUMP:
+		args->dump = true;
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+static const struct argp argp = {
+	.options = options,
+	.parser = parse_option,
+	.doc = "Serve clients that send heartbeats and close those that fell silent."
+	       "\vThe settings are explained in Documentation/sockbeatd.md.",
+};
+
+/* As many descriptors as we are allowed. */
+static void raise_nofile(const struct config *config)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit))
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+	if (limit.rlim_cur < config->max_connections)
+		log_warning("limit max_connections=%u rlimit_nofile=%" PRIu64
+			    " error=\"not enough descriptors for all connections\"",
+			    config->max_connections, (uint64_t)limit.rlim_cur);
+}
+
+/* The signals of interest are read from a descriptor, in no handler. */
+static int open_signals(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	if (sigprocmask(SIG_BLOCK, &set, NULL))
+		return -1;
+	return signalfd(-1, &set, SFD_CLOEXEC);
+}
+
+/* Returns the signal that ends the daemon, or 0. */
+static int handle_signal(int signal_fd)
+{
+	struct signalfd_siginfo info;
+	int err;
+
+	if (read(signal_fd, &info, sizeof(info)) != sizeof(info))
+		return 0;
+	if (info.ssi_signo != SIGHUP)
+		return info.ssi_signo;
+	err = log_reopen();
+	if (err)
+		log_error("log error=\"%s\"", strerror(-err));
+	else
+		log_info("log reopened");
+	return 0;
+}
+
+/* Serve signals and statistics until it is time to end. */
+static void run_main(int signal_fd, int stats_fd, struct reactor *const *reactors, unsigned int n)
+{
+	struct pollfd fds[] = {
+		{ .fd = signal_fd, .events = POLLIN },
+		{ .fd = stats_fd, .events = POLLIN },
+	};
+	int signal = 0;
+	bool ok = true;
+
+	while (!signal) {
+		fds[1].fd = ok ? stats_fd : -1;
+		if (poll(fds, 2, ok ? -1 : STATS_PAUSE_MS) < 0)
+			continue;
+		ok = !fds[1].revents || stats_serve(stats_fd, reactors, n);
+		if (fds[0].revents)
+			signal = handle_signal(signal_fd);
+	}
+	log_info("stopping signal=%s", sigabbrev_np(signal));
+}
+
+static void log_start(const struct config *config, const struct sockbeat *sb)
+{
+	bool kernel = sockbeat_engine(sb) == SOCKBEAT_ENGINE_KERNEL;
+
+	log_info("started engine=%s reason=\"%s\" reactors=%u epoll=%s timeout_ms=%u source=%s",
+		 kernel ? "kernel" : "builtin", sockbeat_engine_reason(sb), config->reactors,
+		 config_word("epoll", config->epoll), config->timeout_ms,
+		 config_word("source", config->source));
+}
+
+static void log_end(struct reactor *const *reactors, unsigned int n)
+{
+	uint64_t accepted = 0, silent = 0, drained = 0;
+
+	for (unsigned int i = 0; i < n; i++) {
+		accepted += reactors[i]->counters.accepted;
+		silent += reactors[i]->counters.closed[CLOSE_SILENT];
+		drained += reactors[i]->counters.closed[CLOSE_DRAIN];
+	}
+	log_info("stopped accepted=%" PRIu64 " silent=%" PRIu64 " drained=%" PRIu64,
+		 accepted, silent, drained);
+}
+
+/* Make and start all reactors; *n says how many run, also for an error. */
+static int start(struct config *config, struct reactor_shared *shared,
+		 struct reactor **reactors, unsigned int *n)
+{
+	int err = 0;
+
+	for (unsigned int i = 0; i < config->reactors; i++) {
+		err = reactor_create(&reactors[i], config, shared, i);
+		if (err)
+			return err;
+	}
+	while (*n < config->reactors) {
+		err = reactor_start(reactors[*n]);
+		if (err) {
+			log_error("reactor reactor=%u error=\"%s\"", *n, strerror(-err));
+			break;
+		}
+		++*n;
+	}
+	return err;
+}
+
+static int serve(struct config *config, int signal_fd, int stats_fd)
+{
+	struct reactor **reactors = calloc(config->reactors, sizeof(*reactors));
+	struct reactor_shared shared = { 0 };
+	unsigned int n = 0;
+	int err = reactors ? start(config, &shared, reactors, &n) : -ENOMEM;
+
+	if (!err) {
+		log_start(config, reactors[0]->sb);
+		run_main(signal_fd, stats_fd, reactors, n);
+	}
+	atomic_store(&shared.stop, true);
+	for (unsigned int i = 0; i < n; i++)
+		reactor_wake(reactors[i]);
+	for (unsigned int i = 0; i < n; i++)
+		reactor_join(reactors[i]);
+	if (!err)
+		log_end(reactors, n);
+	for (unsigned int i = 0; reactors && i < config->reactors; i++)
+		reactor_destroy(reactors[i]);
+	free(reactors);
+	return err ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+static int run_daemon(struct config *config)
+{
+	int signal_fd, stats_fd = -1, err, ret;
+
+	err = log_open(config->log_file, config->log_level);
+	if (err) {
+		fprintf(stderr, "sockbeatd: log_file: \"%s\": %s\n", config->log_file,
+			strerror(-err));
+		return EXIT_FAILURE;
+	}
+	raise_nofile(config);
+	signal_fd = open_signals();
+	if (signal_fd < 0) {
+		log_error("signalfd error=\"%s\"", strerror(errno));
+		return EXIT_FAILURE;
+	}
+	if (*config->stats_socket) {
+		stats_fd = stats_open(config->stats_socket);
+		if (stats_fd < 0) {
+			log_error("stats_socket path=\"%s\" error=\"%s\"", config->stats_socket,
+				  strerror(-stats_fd));
+			close(signal_fd);
+			return EXIT_FAILURE;
+		}
+	}
+	ret = serve(config, signal_fd, stats_fd);
+	if (stats_fd >= 0)
+		stats_close(stats_fd, config->stats_socket);
+	close(signal_fd);
+	return ret;
+}
+
+int main(int argc, char **argv)
+{
+	struct arguments args = { 0 };
+	char error[CONFIG_ERROR_BYTES];
+	int ret = EXIT_SUCCESS;
+	struct config config;
+
+	argp_parse(&argp, argc, argv, 0, NULL, &args);
+	if (config_load(&config, args.file, args.sets, args.n_sets, error)) {
+		fprintf(stderr, "sockbeatd: %s\n", error);
+		ret = EXIT_FAILURE;
+	} else if (args.dump) {
+		config_dump(&config, stdout);
+	} else if (!args.test) {
+		ret = run_daemon(&config);
+	}
+	config_free(&config);
+	return ret;
+}

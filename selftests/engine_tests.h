@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What libsockbeat promises on either engine.  unit_engine.c runs this on the
+ * builtin engine, engine_kernel.c on the module: the includer defines ENGINE.
+ */
+#ifndef SELFTESTS_ENGINE_TESTS_H
+#define SELFTESTS_ENGINE_TESTS_H
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <stdbool.h>
+#include <sys/resource.h>
+#include <time.h>
+
+#include "libsockbeat.h"
+#include "tcp.h"
+#include "../kselftest_harness.h"
+
+#ifndef IPPROTO_MPTCP
+#define IPPROTO_MPTCP 262
+#endif
+
+#define TICK_MS		100
+#define LATE_MS		(2 * TICK_MS)
+
+#define SILENT		SOCKBEAT_EVENT_KIND_SILENT
+#define HEARD		SOCKBEAT_EVENT_KIND_HEARD
+#define GONE		SOCKBEAT_EVENT_KIND_GONE
+
+static uint64_t clock_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000ull + ts.tv_nsec / 1000000;
+}
+
+FIXTURE(session) {
+	struct sockbeat *sb;
+	struct pair v4;
+	struct pair v6;
+	uint64_t added_ms;	/* just before the last add */
+};
+
+FIXTURE_SETUP(session)
+{
+	ASSERT_EQ(0, tcp_pairs(AF_INET, &self->v4, 1));
+	ASSERT_EQ(0, tcp_pairs(AF_INET6, &self->v6, 1));
+	self->sb = NULL;
+}
+
+FIXTURE_TEARDOWN(session)
+{
+	sockbeat_close(self->sb);
+	tcp_pair_close(&self->v4);
+	tcp_pair_close(&self->v6);
+}
+
+#define SELF	struct __test_metadata *_metadata, FIXTURE_DATA(session) *self
+
+static void start(SELF, struct sockbeat_opts opts)
+{
+	int err;
+
+	opts.engine = ENGINE;
+	err = sockbeat_open(&self->sb, &opts);
+	ASSERT_EQ(0, err) TH_LOG("%s", sockbeat_strerror(self->sb));
+	ASSERT_EQ(ENGINE, sockbeat_engine(self->sb));
+}
+
+static uint64_t add_as(SELF, int fd, uint64_t user_data, struct sockbeat_peer peer)
+{
+	peer.fd = fd;
+	peer.user_data = user_data;
+	self->added_ms = clock_ms();
+	ASSERT_EQ(1, sockbeat_add(self->sb, &peer, 1)) TH_LOG("%s", sockbeat_strerror(self->sb));
+	ASSERT_EQ(0, peer.error);
+	ASSERT_NE(0, peer.handle);
+	return peer.handle;
+}
+
+static uint64_t add(SELF, int fd, uint64_t user_data)
+{
+	return add_as(_metadata, self, fd, user_data, (struct sockbeat_peer){ 0 });
+}
+
+static void send_byte(SELF, int fd)
+{
+	ASSERT_EQ(1, send(fd, "x", 1, MSG_NOSIGNAL));
+}
+
+/* Up to @max events, as soon as there are some; none only when time is up. */
+static int events_until(SELF, struct sockbeat_event *events, int max, uint64_t end_ms)
+{
+	struct pollfd pfd = { .fd = sockbeat_fd(self->sb), .events = POLLIN };
+	uint64_t now_ms;
+	int n = 0;
+
+	while (!n && (now_ms = clock_ms()) < end_ms) {
+		ASSERT_LE(0, poll(&pfd, 1, end_ms - now_ms));
+		n = sockbeat_events(self->sb, events, max);
+		ASSERT_LE(0, n) TH_LOG("%s", sockbeat_strerror(self->sb));
+	}
+	return n;
+}
+
+/* The one event that comes within @wait_ms, checked. */
+static struct sockbeat_event event_of(SELF, enum sockbeat_event_kind kind, uint64_t handle,
+				      unsigned int wait_ms)
+{
+	struct sockbeat_event event;
+
+	ASSERT_EQ(1, events_until(_metadata, self, &event, 1, clock_ms() + wait_ms))
+		TH_LOG("no event in %u ms", wait_ms);
+	ASSERT_EQ(kind, event.kind);
+	ASSERT_EQ(handle, event.handle);
+	return event;
+}
+
+static void quiet(SELF, unsigned int wait_ms)
+{
+	struct sockbeat_event event;
+
+	ASSERT_EQ(0, events_until(_metadata, self, &event, 1, clock_ms() + wait_ms))
+		TH_LOG("event %d of %#" PRIx64 ", idle %" PRIu64 " ms", event.kind, event.handle,
+		       event.idle_ms);
+}
+
+static struct sockbeat_info info_of(SELF, uint64_t handle)
+{
+	struct sockbeat_info info;
+
+	ASSERT_EQ(0, sockbeat_get(self->sb, handle, &info))
+		TH_LOG("%s", sockbeat_strerror(self->sb));
+	return info;
+}
+
+static struct sockbeat_stats stats_of(SELF)
+{
+	struct sockbeat_stats stats;
+
+	ASSERT_EQ(0, sockbeat_get_stats(self->sb, &stats));
+	return stats;
+}
+
+static void forget(SELF, uint64_t handle)
+{
+	ASSERT_EQ(1, sockbeat_del(self->sb, &handle, 1)) TH_LOG("%s", sockbeat_strerror(self->sb));
+}
+
+/* An error text names all of these. */
+static void says(SELF, const char *a, const char *b, const char *c)
+{
+	const char *text = sockbeat_strerror(self->sb);
+
+	EXPECT_TRUE(strstr(text, a) && strstr(text, b) && strstr(text, c))
+		TH_LOG("'%s' lacks '%s', '%s' or '%s'", text, a, b, c);
+}
+
+#include "engine_silence.h"
+#include "engine_batch.h"
+
+#endif /* SELFTESTS_ENGINE_TESTS_H */
