@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# `make help` lists what there is.  Outputs go below build/, downloads and
+# kernels below ~/.cache/sockbeat (SOCKBEAT_CACHE).  The module's own rules are
+# in Kbuild, the daemon's in daemon/Makefile.
+
+PREFIX	?= /usr/local
+KVER	?= $(shell uname -r)
+KDIR	?= /lib/modules/$(KVER)/build
+BUILD	:= $(CURDIR)/build
+KMOD	:= $(BUILD)/module
+VERSION	:= $(shell sed -n 's/^PACKAGE_VERSION="\(.*\)"/\1/p' dkms.conf)
+DKMS_SRC := /usr/src/sockbeat-$(VERSION)
+SUDO	:= $(if $(filter-out 0,$(shell id -u)),sudo)
+
+##@ Build
+all:		## the daemon, and the module if the running kernel's headers are there
+all: daemon
+	@if [ -e $(KDIR)/Makefile ]; then $(MAKE) --no-print-directory module; else \
+		echo "The module is not built: no headers in $(KDIR) (make run and make check need none)."; fi
+
+module:		## sockbeat.ko for the running kernel (KVER=, KDIR= for another)
+	@[ -e $(KDIR)/Makefile ] || { echo "no kernel headers in $(KDIR): install linux-headers-$(KVER)" >&2; exit 1; }
+	@mkdir -p $(KMOD)
+	@cp -a Kbuild module uapi $(KMOD)
+	$(MAKE) -C $(KDIR) M=$(KMOD) modules
+
+daemon:		## library, daemon and tools
+daemon: deps-build
+	$(MAKE) -C daemon
+
+deps:		## install every Debian package that building and checking need
+deps: deps-all
+deps-all:
+	@selftests/deps build vm check
+deps-build deps-vm deps-kernels deps-dkms: deps-%:
+	@selftests/deps $*
+
+clean:		## remove build/
+	rm -rf $(BUILD)
+
+##@ Use
+run:		## see dead peers found, in a virtual machine (RUN_ARGS= for the demo)
+run: deps-vm kselftest
+	@selftests/vm/run --kernel 6.1 --tty --name run --timeout 600 --prog 'demo $(RUN_ARGS)'
+
+load:		## insmod the module that `make` built
+	$(SUDO) insmod $(KMOD)/sockbeat.ko
+
+unload:		## rmmod it
+	$(SUDO) rmmod sockbeat
+
+dkms:		## hand the module to DKMS: add, build, install
+dkms: deps-dkms
+	-[ ! -e /var/lib/dkms/sockbeat/$(VERSION) ] || $(SUDO) dkms remove sockbeat/$(VERSION) --all
+	$(SUDO) rm -rf $(DKMS_SRC)
+	$(SUDO) install -d $(DKMS_SRC)
+	$(SUDO) cp -r dkms.conf Kbuild COPYING module uapi $(DKMS_SRC)
+	$(SUDO) dkms add sockbeat/$(VERSION)
+	$(SUDO) dkms build sockbeat/$(VERSION) -k $(KVER)
+	$(SUDO) dkms install sockbeat/$(VERSION) -k $(KVER)
+
+install:	## daemon, library and, if built, module (PREFIX=, DESTDIR=)
+	$(MAKE) -C daemon install PREFIX=$(PREFIX) DESTDIR=$(DESTDIR)
+	[ ! -e $(KMOD)/sockbeat.ko ] || $(MAKE) -C $(KDIR) M=$(KMOD) INSTALL_MOD_PATH=$(DESTDIR) modules_install
+	[ ! -e $(KMOD)/sockbeat.ko ] || [ "$(DESTDIR)" ] || depmod $(KVER)
+
+uninstall:	## what install put there, and the module out of DKMS
+	$(MAKE) -C daemon uninstall PREFIX=$(PREFIX) DESTDIR=$(DESTDIR)
+	find $(DESTDIR)/lib/modules/$(KVER) -path '*/extra/*' -o -path '*/updates/*' 2>/dev/null | \
+		grep '/sockbeat\.ko' | xargs -r rm -f
+	[ "$(DESTDIR)" ] || [ ! -e /var/lib/dkms/sockbeat/$(VERSION) ] || dkms remove sockbeat/$(VERSION) --all
+	[ "$(DESTDIR)" ] || rm -rf $(DKMS_SRC)
+
+##@ Check
+check:		## unit tests, selftests on Debian's 6.1 in a VM, static checks
+check: deps
+	@selftests/check unit runner vm static
+
+check-unit:	## unit tests on this host
+check-unit: deps-build deps-vm
+	@selftests/check unit
+
+check-vm:	## selftests in a VM (KERNEL=6.1, 6.12, 7 or debug)
+check-vm: deps-build deps-vm
+	@selftests/check vm:$(or $(KERNEL),6.1)
+
+check-static:	## static checks, sanitizers, valgrind
+check-static: deps
+	@selftests/check static
+
+check-kernels:	## selftests on 6.12 and on the newest kernel that Debian has
+check-kernels: deps deps-kernels
+	@selftests/check vm:6.12 vm:7
+
+check-debug:	## selftests on a kernel with KASAN, lockdep, kmemleak (first: 20 min)
+check-debug: deps deps-kernels
+	@selftests/check vm:debug
+
+kselftest: daemon deps-vm
+	@mkdir -p $(BUILD)/selftests
+	@$(MAKE) -s -C selftests OUTPUT=$(BUILD)/selftests
+
+bench-daemon:	## the builtin engine's cost beside a plain epoll loop's
+bench-daemon: kselftest
+	@$(BUILD)/selftests/bench_daemon $(BENCH_ARGS)
+
+##@ Netlink
+ynl:		## generate header, policies and op table from uapi/sockbeat.yaml
+ynl: deps-vm
+	uapi/ynl-regen
+
+ynl-check:	## are the generated files current?
+ynl-check: deps-vm
+	uapi/ynl-regen --check
+
+help:		## this
+	@awk -F ':\t+## ' '/^##@/ { print "\n" substr($$0, 5) } NF == 2 { printf "  %-14s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: all module daemon deps deps-all deps-build deps-vm deps-kernels deps-dkms clean run load unload dkms \
+	install uninstall check check-unit check-vm check-static check-kernels check-debug kselftest \
+	bench-daemon ynl ynl-check help
