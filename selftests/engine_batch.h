@@ -236,7 +236,7 @@ TEST_F(session, set)
 	ASSERT_EQ(SOCKBEAT_SOURCE_EITHER, info.source);
 	ASSERT_EQ(SOCKBEAT_TRIGGER_EDGE, info.trigger);
 	ASSERT_EQ(TCP_ESTABLISHED, info.tcp_state);
-	ASSERT_LE(500, info.idle_ms);
+	ASSERT_LE(300, info.idle_ms);
 	peer.timeout_ms = 1;
 	peer.mask = SOCKBEAT_PEER_TIMEOUT;
 	ASSERT_EQ(0, sockbeat_set(self->sb, &peer, 1));

@@ -41,6 +41,21 @@ TEST_F(session, silent)
 	ASSERT_EQ(0, stats_of(_metadata, self).live);
 }
 
+/* Time before the add is not held against a peer. */
+TEST_F(session, silent_before_the_add)
+{
+	uint64_t handle[2], end_ms = clock_ms() + 500;
+
+	start(_metadata, self, (struct sockbeat_opts){ .timeout_ms = 400, .renotify_ms = 5000 });
+	while (clock_ms() < end_ms)
+		poll(NULL, 0, end_ms - clock_ms());
+	handle[0] = add(_metadata, self, self->v4.server, 0);
+	handle[1] = add(_metadata, self, self->v4.client, 0);
+	event_of(_metadata, self, SILENT, handle[0], 400 + LATE_MS);
+	ASSERT_GE(clock_ms() + 10, self->added_ms + 400);
+	event_of(_metadata, self, SILENT, handle[1], LATE_MS);
+}
+
 /* Payload at half the timeout, for 8 timeouts. */
 TEST_F(session, payload_keeps_alive)
 {

@@ -6,9 +6,6 @@
 #ifndef SELFTESTS_ENGINE_TESTS_H
 #define SELFTESTS_ENGINE_TESTS_H
 
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
@@ -18,7 +15,7 @@
 
 #include "libsockbeat.h"
 #include "tcp.h"
-#include "../kselftest_harness.h"
+#include "harness.h"
 
 #ifndef IPPROTO_MPTCP
 #define IPPROTO_MPTCP 262

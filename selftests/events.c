@@ -7,7 +7,7 @@
 #include <sys/resource.h>
 #include "client.h"
 #include "tcp.h"
-#include "../kselftest_harness.h"
+#include "harness.h"
 
 #define PEERS 20000
 

@@ -6,7 +6,7 @@
 #include <ctype.h>
 #include "client.h"
 #include "tcp.h"
-#include "../kselftest_harness.h"
+#include "harness.h"
 
 #define PARAMS "/sys/module/sockbeat/parameters/"
 

@@ -8,7 +8,7 @@
 #include <sys/resource.h>
 #include "client.h"
 #include "tcp.h"
-#include "../kselftest_harness.h"
+#include "harness.h"
 
 #ifndef IPPROTO_MPTCP
 #define IPPROTO_MPTCP 262

@@ -10,7 +10,7 @@
 #include <sys/wait.h>
 #include "client.h"
 #include "tcp.h"
-#include "../kselftest_harness.h"
+#include "harness.h"
 
 FIXTURE(session) {
 	struct client c;

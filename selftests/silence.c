@@ -12,7 +12,7 @@
 #include <sys/wait.h>
 #include "client.h"
 #include "tcp.h"
-#include "../kselftest_harness.h"
+#include "harness.h"
 
 #define TICK_MS		100
 /* Latest report: two ticks after the timeout, as the design promises. */

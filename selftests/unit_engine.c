@@ -3,6 +3,7 @@
  * The library on its builtin engine: what both engines promise, and what only
  * this one can show.
  */
+#define _GNU_SOURCE
 #define ENGINE SOCKBEAT_ENGINE_BUILTIN
 #include "engine_tests.h"
 

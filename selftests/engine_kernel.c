@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The library on the module: what both engines promise, and what only this one
+ * can do.
+ */
+#define _GNU_SOURCE
+#define ENGINE SOCKBEAT_ENGINE_KERNEL
+#include <sys/wait.h>
+#include "engine_tests.h"
+
+/* The end of a socket is noticed at once, whatever the timeout. */
+TEST_F(session, gone_at_once)
+{
+	uint64_t handle;
+
+	start(_metadata, self, (struct sockbeat_opts){ .timeout_ms = 60000 });
+	handle = add(_metadata, self, self->v4.server, 0);
+	tcp_abort(self->v4.client);
+	event_of(_metadata, self, GONE, handle, LATE_MS);
+}
+
+TEST_F(session, automatic)
+{
+	ASSERT_EQ(0, sockbeat_open(&self->sb, NULL)) TH_LOG("%s", sockbeat_strerror(self->sb));
+	ASSERT_EQ(SOCKBEAT_ENGINE_KERNEL, sockbeat_engine(self->sb));
+	ASSERT_EQ(65536, sockbeat_capacity(self->sb));
+	ASSERT_LE(0, sockbeat_session_fd(self->sb));
+	TH_LOG("kernel engine: %s", sockbeat_engine_reason(self->sb));
+}
+
+/* A successor takes a session over; the predecessor ends; deadlines stand. */
+TEST_F(session, adopt)
+{
+	const struct sockbeat_peer beat = { .mask = SOCKBEAT_PEER_SOURCE,
+					    .source = SOCKBEAT_SOURCE_BEAT };
+	struct sockbeat *heir;
+	uint64_t silent, beaten, stale;
+	int fd;
+
+	start(_metadata, self, (struct sockbeat_opts){ .timeout_ms = 1000, .renotify_ms = 60000 });
+	stale = add(_metadata, self, self->v6.client, 0);
+	beaten = add_as(_metadata, self, self->v6.server, 2, beat);
+	silent = add(_metadata, self, self->v4.server, 1);
+	forget(_metadata, self, stale);
+	quiet(_metadata, self, 500);
+	fd = dup(sockbeat_session_fd(self->sb));
+	ASSERT_EQ(0, sockbeat_adopt(&heir, fd)) TH_LOG("%s", sockbeat_strerror(heir));
+	sockbeat_close(self->sb);
+	self->sb = heir;
+	ASSERT_EQ(SOCKBEAT_ENGINE_KERNEL, sockbeat_engine(heir));
+	ASSERT_EQ(65536, sockbeat_capacity(heir));
+	ASSERT_EQ(fd, sockbeat_session_fd(heir));
+	sockbeat_beat(heir, beaten);
+	ASSERT_EQ(1, event_of(_metadata, self, SILENT, silent, 500 + LATE_MS).user_data);
+	ASSERT_LE(1000, clock_ms() - self->added_ms);
+	event_of(_metadata, self, SILENT, beaten, 500 + LATE_MS);
+	ASSERT_LE(1500, clock_ms() - self->added_ms);
+}
+
+/* What waited for the predecessor goes to the successor. */
+TEST_F(session, adopt_with_events_waiting)
+{
+	struct sockbeat *heir;
+	uint64_t handle;
+	int fd;
+
+	start(_metadata, self, (struct sockbeat_opts){ .timeout_ms = 200, .renotify_ms = 60000 });
+	fd = dup(sockbeat_session_fd(self->sb));
+	handle = add(_metadata, self, self->v4.server, 0);
+	sockbeat_close(self->sb);
+	self->sb = NULL;
+	while (clock_ms() < self->added_ms + 200 + LATE_MS)
+		poll(NULL, 0, self->added_ms + 200 + LATE_MS - clock_ms());
+	ASSERT_EQ(0, sockbeat_adopt(&heir, fd));
+	self->sb = heir;
+	event_of(_metadata, self, SILENT, handle, LATE_MS);
+}
+
+TEST_F(session, adopt_refused)
+{
+	ASSERT_EQ(-EINVAL, sockbeat_adopt(&self->sb, self->v4.server));
+	says(_metadata, self, "session-get", "fd is not a sockbeat session", "");
+	sockbeat_close(self->sb);
+	ASSERT_EQ(-EBADF, sockbeat_adopt(&self->sb, 987654));
+	says(_metadata, self, "session-get", "session fd is not open", "");
+	sockbeat_close(self->sb);
+	ASSERT_EQ(-EBADF, sockbeat_adopt(&self->sb, -1));
+	says(_metadata, self, "session-bind", "fd -1", "not open");
+	/* The caller's descriptor is still the caller's. */
+	ASSERT_EQ(0, close(self->v4.server));
+	self->v4.server = -1;
+}
+
+/* A session of another network namespace keeps its events. */
+TEST_F(session, adopt_from_another_namespace)
+{
+	int fd, home;
+
+	start(_metadata, self, (struct sockbeat_opts){ .timeout_ms = 1000 });
+	fd = dup(sockbeat_session_fd(self->sb));
+	sockbeat_close(self->sb);
+	home = netns_new();
+	ASSERT_LE(0, home);
+	ASSERT_EQ(-EXDEV, sockbeat_adopt(&self->sb, fd));
+	says(_metadata, self, "session-bind", "session belongs to another network namespace", "");
+	ASSERT_EQ(0, netns_enter(home));
+	close(home);
+	close(fd);
+}
+
+/* In a time namespace our clock is another than the module's. */
+TEST_F(session, beat_in_a_time_namespace)
+{
+	int offsets, status;
+	uint64_t handle;
+	pid_t pid;
+
+	if (unshare(CLONE_NEWTIME))
+		SKIP(return, "no time namespaces here");
+	offsets = open("/proc/self/timens_offsets", O_WRONLY);
+	ASSERT_LE(0, offsets);
+	ASSERT_EQ(17, write(offsets, "monotonic 10000 0", 17));
+	close(offsets);
+	/* Only children live in it. */
+	pid = fork();
+	if (!pid) {
+		start(_metadata, self,
+		      (struct sockbeat_opts){ .timeout_ms = 1000,
+					      .source = SOCKBEAT_SOURCE_BEAT });
+		handle = add(_metadata, self, self->v4.server, 0);
+		quiet(_metadata, self, 500);
+		sockbeat_beat(self->sb, handle);
+		quiet(_metadata, self, 800);
+		ASSERT_EQ(0, stats_of(_metadata, self).bad_stamps);
+		event_of(_metadata, self, SILENT, handle, 200 + LATE_MS);
+		_exit(0);
+	}
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	ASSERT_EQ(0, status);
+}
+
+/* Events of twenty thousand peers through a buffer of 4 KiB: none is lost and
+ * none told twice.
+ */
+TEST_F_TIMEOUT(session, small_buffer, 240)
+{
+	enum { N = 20000 };
+	struct rlimit limit = { N + 100, N + 100 };
+	struct sockbeat_peer *peer = calloc(N, sizeof(*peer));
+	struct pair *pairs = calloc(N / 2, sizeof(*pairs));
+	struct sockbeat_event event[7];
+	int i, n, total = 0, bytes = 4096;
+	struct sockbeat_stats stats;
+
+	if (setrlimit(RLIMIT_NOFILE, &limit))
+		SKIP(return, "RLIMIT_NOFILE cannot be raised to %d", N + 100);
+	start(_metadata, self, (struct sockbeat_opts){ .capacity = N, .timeout_ms = 1000,
+						       .trigger = SOCKBEAT_TRIGGER_EDGE });
+	ASSERT_EQ(0, setsockopt(sockbeat_fd(self->sb), SOL_SOCKET, SO_RCVBUF, &bytes,
+				sizeof(bytes)));
+	ASSERT_EQ(0, tcp_pairs(AF_INET, pairs, N / 2));
+	for (i = 0; i < N; i++) {
+		peer[i].fd = i % 2 ? pairs[i / 2].server : pairs[i / 2].client;
+		peer[i].user_data = i;
+	}
+	ASSERT_EQ(N, sockbeat_add(self->sb, peer, N)) TH_LOG("%s", sockbeat_strerror(self->sb));
+	while (total < N) {
+		n = events_until(_metadata, self, event, 7, clock_ms() + 5000);
+		ASSERT_LT(0, n) TH_LOG("%d of %d reported", total, N);
+		for (i = 0; i < n; i++) {
+			ASSERT_EQ(SILENT, event[i].kind);
+			ASSERT_EQ(0, peer[event[i].user_data].mask) TH_LOG("reported twice");
+			peer[event[i].user_data].mask = 1;
+		}
+		total += n;
+	}
+	quiet(_metadata, self, 500);
+	stats = stats_of(_metadata, self);
+	ASSERT_EQ(N, stats.silences);
+	ASSERT_EQ(N, stats.events);
+	ASSERT_LT(0, stats.deferrals);
+	TH_LOG("%" PRIu64 " messages, %" PRIu64 " found no room", stats.messages,
+	       stats.deferrals);
+	for (i = 0; i < N / 2; i++)
+		tcp_abort(pairs[i].client);
+	free(pairs);
+	free(peer);
+}
+
+TEST_HARNESS_MAIN
