@@ -144,17 +144,17 @@ static void cookie_table_grow(struct builtin *b)
  */
 struct peer *slot_take(struct builtin *b, int *err)
 {
-	struct peer **chunk;
-	struct peer *peer;
+	struct peer *peer, *chunk;
 
 	cookie_table_grow(b);
 	if (b->fresh < b->capacity) {
-		chunk = &b->chunks[b->fresh >> CHUNK_BITS];
-		if (!*chunk)
-			*chunk = calloc(CHUNK_PEERS, sizeof(**chunk));
-		if (!*chunk) {
-			*err = -ENOMEM;
-			return NULL;
+		if (b->fresh % CHUNK_PEERS == 0 && !b->chunks[b->fresh >> CHUNK_BITS]) {
+			chunk = calloc(CHUNK_PEERS, sizeof(*chunk));
+			if (!chunk) {
+				*err = -ENOMEM;
+				return NULL;
+			}
+			b->chunks[b->fresh >> CHUNK_BITS] = chunk;
 		}
 		peer = peer_at(b, b->fresh);
 		peer->index = b->fresh++;

@@ -116,7 +116,7 @@ static int receive_failed(struct channel *ch, int err)
  */
 int channel_receive(struct channel *ch)
 {
-	struct sockaddr_nl from;
+	struct sockaddr_nl from = { 0 };
 	socklen_t len;
 	ssize_t got;
 
@@ -145,12 +145,15 @@ int channel_receive(struct channel *ch)
 int attrs_parse(const void *attrs, size_t len, const struct nlattr **tb, unsigned int max)
 {
 	const struct nlattr *attr = attrs;
+	unsigned int type;
 	int left = len;
 
-	memset(tb, 0, (max + 1) * sizeof(*tb));
+	for (type = 0; type <= max; type++)
+		tb[type] = NULL;
 	for (; mnl_attr_ok(attr, left); attr = mnl_attr_next(attr)) {
-		if (mnl_attr_get_type(attr) <= max)
-			tb[mnl_attr_get_type(attr)] = attr;
+		type = mnl_attr_get_type(attr);
+		if (type <= max)
+			tb[type] = attr;
 		left -= MNL_ALIGN(attr->nla_len);
 	}
 	return left > 0 ? -EBADMSG : 0;

@@ -3,8 +3,8 @@
  * The builtin engine: what the module does, in userspace, for a host that does
  * not have it.
  *
- * The one difference to the module: that a
- * socket has come to its end is seen at that moment too, not at once.
+ * One difference to the module remains: that a socket has come to its end is
+ * seen when its peer's bucket comes due, not at once.
  */
 #include <errno.h>
 #include <stdlib.h>

@@ -224,9 +224,6 @@ static int map_slots(struct sockbeat *sb)
 	size_t bytes = sb->capacity * sizeof(*k->slots);
 	void *slots;
 
-	k->deleted = calloc(sb->capacity, sizeof(*k->deleted));
-	if (!k->deleted)
-		return sb_fail(sb, -ENOMEM, "no memory for capacity %u", sb->capacity);
 	bytes = (bytes + page - 1) / page * page;
 	slots = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, sb->session_fd, 0);
 	if (slots == MAP_FAILED)
@@ -234,7 +231,8 @@ static int map_slots(struct sockbeat *sb)
 			       strerror(errno));
 	k->slots = slots;
 	k->slots_bytes = bytes;
-	return 0;
+	k->deleted = calloc(sb->capacity, sizeof(*k->deleted));
+	return k->deleted ? 0 : sb_fail(sb, -ENOMEM, "no memory for capacity %u", sb->capacity);
 }
 
 static void let_go(struct sockbeat *sb)

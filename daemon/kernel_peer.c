@@ -141,8 +141,8 @@ static int run_batch(struct sockbeat *sb, const struct batch *batch,
 		entries[bad]->error = err;
 		sb_fail_peer(sb, batch->what, batch->first + (entries[bad] - batch->base),
 			     entries[bad], k->requests.text);
-		n--;
-		memmove(entries + bad, entries + bad + 1, (n - bad) * sizeof(*entries));
+		for (n--; bad < n; bad++)
+			entries[bad] = entries[bad + 1];
 	}
 	return err;
 }

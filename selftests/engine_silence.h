@@ -256,6 +256,7 @@ TEST_F(session, gone_on_close)
 
 TEST_F(session, gone_on_shutdown)
 {
+	struct pair pair;
 	uint64_t handle;
 
 	start(_metadata, self, (struct sockbeat_opts){ .timeout_ms = 300, .renotify_ms = 60000 });
@@ -264,8 +265,15 @@ TEST_F(session, gone_on_shutdown)
 	ASSERT_EQ(0, shutdown(self->v4.server, SHUT_WR));
 	event_of(_metadata, self, SILENT, handle, 300 + LATE_MS);
 	forget(_metadata, self, handle);
+	/* Closed by both ends is, ... */
 	handle = add(_metadata, self, self->v6.server, 0);
 	ASSERT_EQ(0, shutdown(self->v6.client, SHUT_WR));
 	ASSERT_EQ(0, shutdown(self->v6.server, SHUT_WR));
 	event_of(_metadata, self, GONE, handle, 300 + LATE_MS);
+	/* ... and so is closed by us for both directions, whatever the peer does. */
+	ASSERT_EQ(0, tcp_pair(&pair));
+	handle = add(_metadata, self, pair.server, 0);
+	ASSERT_EQ(0, shutdown(pair.server, SHUT_RDWR));
+	event_of(_metadata, self, GONE, handle, 300 + LATE_MS);
+	tcp_pair_close(&pair);
 }

@@ -65,7 +65,7 @@ static int track(struct client *cmd, int session, struct pair *pairs, int n,
 	return 0;
 }
 
-TEST_F_TIMEOUT(events, small_buffer_many_silent, 280)
+TEST_F_TIMEOUT(events, small_buffer_many_silent, 800)
 {
 	static struct pair pairs[PEERS / 2];
 	static uint64_t handles[PEERS];

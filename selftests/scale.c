@@ -95,7 +95,7 @@ static int add_many(struct client *c, int session, uint64_t *wheel_checks)
 }
 
 /* A tick may cost what its due peers cost, not what the others are many. */
-TEST_F_TIMEOUT(scale, tick_cost_does_not_grow_with_live_peers, 560)
+TEST_F_TIMEOUT(scale, tick_cost_does_not_grow_with_live_peers, 800)
 {
 	struct cost none, many;
 	struct session_reply r;

@@ -442,7 +442,7 @@ static int by_value(const void *a, const void *b)
 }
 
 /* 500 peers with deadlines spread over two seconds, among others that stay. */
-TEST_F_TIMEOUT(silence, lateness, 90)
+TEST_F_TIMEOUT(silence, lateness, 300)
 {
 	static uint64_t late[500], handles[500];
 	static struct pair pairs[500];
