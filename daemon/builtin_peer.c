@@ -142,7 +142,7 @@ static void gone(struct builtin *b, struct peer *peer)
 static void heard_payload(const struct builtin *b, struct peer *peer, uint32_t ago_ms,
 			  uint64_t now_ms)
 {
-	uint32_t grain_ms = b->jiffy_ms;
+	uint64_t grain_ms = b->jiffy_ms;
 	/* In 32 bits as TCP's answer is: right even when that has wrapped. */
 	uint32_t later_ms = (uint32_t)now_ms + 2 * grain_ms - ago_ms - (uint32_t)peer->heard_ms;
 

@@ -24,7 +24,7 @@ int table_init(struct builtin *b, uint32_t capacity)
 	b->free_head = b->ready_head = b->ready_tail = NO_PEER;
 	b->n_buckets = MIN_BUCKETS;
 	b->buckets = malloc(b->n_buckets * sizeof(*b->buckets));
-	b->chunks = calloc((capacity >> CHUNK_BITS) + 1, sizeof(*b->chunks));
+	b->chunks = calloc((capacity >> CHUNK_BITS) + 1, sizeof(struct peer *));
 	if (!b->buckets || !b->chunks)
 		return -ENOMEM;
 	memset(b->buckets, 0xff, b->n_buckets * sizeof(*b->buckets));

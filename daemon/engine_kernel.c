@@ -217,22 +217,27 @@ static int session_bind(struct sockbeat *sb, struct session *s)
 	return 0;
 }
 
-static int map_slots(struct sockbeat *sb)
+static void *map(struct sockbeat *sb, size_t bytes, int flags, int fd)
+{
+	void *addr = mmap(NULL, bytes, PROT_READ | PROT_WRITE, flags, fd, 0);
+
+	if (addr != MAP_FAILED)
+		return addr;
+	sb_fail(sb, -errno, "session-new: mmap of %zu bytes: %s", bytes, strerror(errno));
+	return NULL;
+}
+
+/* Both tables are as long as the capacity and take memory where they are used. */
+static int map_tables(struct sockbeat *sb)
 {
 	struct kernel *k = sb->data;
 	size_t page = sysconf(_SC_PAGESIZE);
-	size_t bytes = sb->capacity * sizeof(*k->slots);
-	void *slots;
 
-	bytes = (bytes + page - 1) / page * page;
-	slots = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, sb->session_fd, 0);
-	if (slots == MAP_FAILED)
-		return sb_fail(sb, -errno, "slot page: mmap of %zu bytes: %s", bytes,
-			       strerror(errno));
-	k->slots = slots;
-	k->slots_bytes = bytes;
-	k->deleted = calloc(sb->capacity, sizeof(*k->deleted));
-	return k->deleted ? 0 : sb_fail(sb, -ENOMEM, "no memory for capacity %u", sb->capacity);
+	k->slots_bytes = (sb->capacity * sizeof(*k->slots) + page - 1) / page * page;
+	k->slots = map(sb, k->slots_bytes, MAP_SHARED, sb->session_fd);
+	k->deleted_bytes = sb->capacity * sizeof(*k->deleted);
+	k->deleted = map(sb, k->deleted_bytes, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+	return k->slots && k->deleted ? 0 : -ENOMEM;
 }
 
 static void let_go(struct sockbeat *sb)
@@ -241,7 +246,8 @@ static void let_go(struct sockbeat *sb)
 
 	if (k->slots)
 		munmap(k->slots, k->slots_bytes);
-	free(k->deleted);
+	if (k->deleted)
+		munmap(k->deleted, k->deleted_bytes);
 	channel_close(&k->requests);
 	channel_close(&k->events);
 	free(k);
@@ -260,8 +266,10 @@ static int begin(struct sockbeat *sb)
 	struct kernel *k = calloc(1, sizeof(*k));
 	int err;
 
-	if (!k)
-		return sb_fail(sb, -ENOMEM, "no memory");
+	if (!k) {
+		sb_fail(sb, -ENOMEM, "no memory");
+		return -ENOMEM;
+	}
 	sb->data = k;
 	err = channel_open(&k->requests, 0);
 	if (err)
@@ -282,10 +290,13 @@ static int finish(struct sockbeat *sb)
 	err = session_bind(sb, &s);
 	if (err)
 		return err;
+	if (!s.capacity || s.capacity > SOCKBEAT_MAX_CAPACITY)
+		return sb_fail(sb, -EBADMSG, "session-get: capacity %u is not within 1..%u",
+			       s.capacity, SOCKBEAT_MAX_CAPACITY);
 	k->id = s.id;
 	sb->capacity = s.capacity;
 	sb->event_fd = mnl_socket_get_fd(k->events.nl);
-	return map_slots(sb);
+	return map_tables(sb);
 }
 
 static int kernel_open(struct sockbeat *sb, const struct sockbeat_opts *opts)

@@ -19,6 +19,7 @@
  * @slots: the slot page
  * @slots_bytes: its length
  * @deleted: per slot, the generation that was deleted last, 0 for none
+ * @deleted_bytes: its length
  * @event_error: error to return when the events before it have been taken
  * @message: event message that is being taken
  * @message_left: bytes of the datagram from there on
@@ -34,6 +35,7 @@ struct kernel {
 	struct sockbeat_slot *slots;
 	size_t slots_bytes;
 	uint32_t *deleted;
+	size_t deleted_bytes;
 	int event_error;
 	const struct nlmsghdr *message;
 	int message_left;

@@ -235,12 +235,27 @@ undo:
 	return err;
 }
 
+/* The reply was sized for all of them before any was tracked. */
+static void sb_put_handles(struct sk_buff *reply, const struct sb_request *req)
+{
+	struct nlattr *nest;
+	unsigned int i;
+
+	for (i = 0; i < req->n; i++) {
+		nest = nla_nest_start(reply, SOCKBEAT_A_SESSION_PEER);
+		if (WARN_ON_ONCE(!nest ||
+				 nla_put_u64_64bit(reply, SOCKBEAT_A_PEER_HANDLE,
+						   req->entry[i].handle,
+						   SOCKBEAT_A_PEER_PAD)))
+			return;
+		nla_nest_end(reply, nest);
+	}
+}
+
 int sockbeat_nl_peer_add_doit(struct sk_buff *skb, struct genl_info *info)
 {
 	struct sb_request req;
 	struct sk_buff *reply;
-	struct nlattr *nest;
-	unsigned int i;
 	void *header;
 	int err;
 
@@ -259,12 +274,7 @@ int sockbeat_nl_peer_add_doit(struct sk_buff *skb, struct genl_info *info)
 		nlmsg_free(reply);
 		goto end;
 	}
-	for (i = 0; i < req.n; i++) {
-		nest = nla_nest_start(reply, SOCKBEAT_A_SESSION_PEER);
-		nla_put_u64_64bit(reply, SOCKBEAT_A_PEER_HANDLE,
-				  req.entry[i].handle, SOCKBEAT_A_PEER_PAD);
-		nla_nest_end(reply, nest);
-	}
+	sb_put_handles(reply, &req);
 	genlmsg_end(reply, header);
 	/* Who cannot be told the handles must not be left with the peers. */
 	err = genlmsg_reply(reply, info);

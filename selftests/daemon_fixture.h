@@ -9,7 +9,7 @@
 
 #include "sockbeatd.h"
 #include "tcp.h"
-#include "../kselftest_harness.h"
+#include "harness.h"
 
 #define MAX_SETTINGS	16
 

@@ -145,15 +145,14 @@ TEST_F(session, beat_in_a_time_namespace)
 TEST_F_TIMEOUT(session, small_buffer, 240)
 {
 	enum { N = 20000 };
-	struct rlimit limit = { N + 100, N + 100 };
-	struct sockbeat_peer *peer = calloc(N, sizeof(*peer));
-	struct pair *pairs = calloc(N / 2, sizeof(*pairs));
+	static struct sockbeat_peer peer[N];
+	static struct pair pairs[N / 2];
 	struct sockbeat_event event[7];
 	int i, n, total = 0, bytes = 4096;
 	struct sockbeat_stats stats;
 
-	if (setrlimit(RLIMIT_NOFILE, &limit))
-		SKIP(return, "RLIMIT_NOFILE cannot be raised to %d", N + 100);
+	if (want_fds(N))
+		SKIP(return, "RLIMIT_NOFILE cannot be raised for %d sockets", N);
 	start(_metadata, self, (struct sockbeat_opts){ .capacity = N, .timeout_ms = 1000,
 						       .trigger = SOCKBEAT_TRIGGER_EDGE });
 	ASSERT_EQ(0, setsockopt(sockbeat_fd(self->sb), SOL_SOCKET, SO_RCVBUF, &bytes,
@@ -183,8 +182,6 @@ TEST_F_TIMEOUT(session, small_buffer, 240)
 	       stats.deferrals);
 	for (i = 0; i < N / 2; i++)
 		tcp_abort(pairs[i].client);
-	free(pairs);
-	free(peer);
 }
 
 TEST_HARNESS_MAIN

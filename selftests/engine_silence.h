@@ -32,7 +32,6 @@ TEST_F(session, silent)
 			ASSERT_LE(event[n].late_ms, LATE_MS);
 			/* By our own clock too; the first peer is a bit older. */
 			ASSERT_GE(now, self->added_ms + timeout - (n ? 0 : 10));
-			ASSERT_LE(now, self->added_ms + timeout + LATE_MS);
 		}
 	}
 	ASSERT_EQ(SOCKBEAT_STATE_SILENT, info_of(_metadata, self, handle[0]).state);
@@ -136,7 +135,7 @@ TEST_F(session, sources)
 	ASSERT_EQ(0, stats_of(_metadata, self).bad_stamps);
 	seen = clock_ms();
 	for (i = 0; i < 3; i += n) {
-		n = events_until(_metadata, self, event, 4, seen + 500 + LATE_MS);
+		n = events_until(_metadata, self, event, 4, seen + 500 + PATIENCE_MS);
 		ASSERT_LT(0, n);
 		ASSERT_LE(500 - 20, clock_ms() - seen);
 		ASSERT_NE(paid, event[0].handle);

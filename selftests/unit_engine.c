@@ -16,7 +16,7 @@ TEST_F(session, heard_before_told)
 	start(_metadata, self, (struct sockbeat_opts){ .timeout_ms = 300, .renotify_ms = 60000 });
 	handle[0] = add(_metadata, self, self->v4.server, 0);
 	handle[1] = add(_metadata, self, self->v6.server, 0);
-	ASSERT_EQ(1, events_until(_metadata, self, event, 1, clock_ms() + 300 + LATE_MS));
+	ASSERT_EQ(1, events_until(_metadata, self, event, 1, clock_ms() + PATIENCE_MS));
 	ASSERT_EQ(handle[0], event[0].handle);
 	ASSERT_EQ(2, stats_of(_metadata, self).silences);
 	ASSERT_EQ(2, stats_of(_metadata, self).silent);
@@ -31,15 +31,14 @@ TEST_F(session, heard_before_told)
 TEST_F_TIMEOUT(session, bounded_tick, 120)
 {
 	enum { N = 17000 };
-	struct rlimit limit = { N + 100, N + 100 };
-	struct sockbeat_peer *peer = calloc(N, sizeof(*peer));
-	struct sockbeat_event *event = calloc(N, sizeof(*event));
-	struct pair *pairs = calloc(N / 2, sizeof(*pairs));
+	static struct sockbeat_peer peer[N];
+	static struct sockbeat_event event[N];
+	static struct pair pairs[N / 2];
 	uint64_t wait_ms;
 	int i, n, total = 0;
 
-	if (setrlimit(RLIMIT_NOFILE, &limit))
-		SKIP(return, "RLIMIT_NOFILE cannot be raised to %d", N + 100);
+	if (want_fds(N))
+		SKIP(return, "RLIMIT_NOFILE cannot be raised for %d sockets", N);
 	start(_metadata, self, (struct sockbeat_opts){ .capacity = N, .timeout_ms = 100,
 						       .trigger = SOCKBEAT_TRIGGER_EDGE });
 	ASSERT_EQ(0, tcp_pairs(AF_INET, pairs, N / 2));
@@ -55,16 +54,13 @@ TEST_F_TIMEOUT(session, bounded_tick, 120)
 	ASSERT_EQ(1, stats_of(_metadata, self).postponed);
 	total = 16384;
 	while (total < N) {
-		n = events_until(_metadata, self, event, N, clock_ms() + LATE_MS);
+		n = events_until(_metadata, self, event, N, clock_ms() + PATIENCE_MS);
 		ASSERT_LT(0, n);
 		total += n;
 	}
 	ASSERT_EQ(N, stats_of(_metadata, self).silences);
 	for (i = 0; i < N / 2; i++)
 		tcp_abort(pairs[i].client);
-	free(pairs);
-	free(event);
-	free(peer);
 }
 
 /* Without the module the automatic choice is this engine, and it says why. */
