@@ -10,7 +10,7 @@
 #include "config.h"
 #include "libsockbeat.h"
 #include "log.h"
-#include "../kselftest_harness.h"
+#include "harness.h"
 
 FIXTURE(settings) {
 	struct config config;

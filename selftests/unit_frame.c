@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "frame.h"
-#include "../kselftest_harness.h"
+#include "harness.h"
 
 /* CRC-32 of IEEE 802.3 bit by bit: not the code under test's. */
 static uint32_t reference_crc(const uint8_t *data, size_t len)

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "wheel.h"
-#include "../kselftest_harness.h"
+#include "harness.h"
 
 #define NODES		192
 #define SPAN		((u64)1 << SB_WHEEL_BITS * SB_WHEEL_LEVELS)
