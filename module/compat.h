@@ -55,6 +55,8 @@ sb_compat_join_ops(struct genl_ops *ops, const struct genl_split_ops *split,
 		op->cmd = split[i].cmd;
 		op->policy = split[i].policy;
 		op->maxattr = split[i].maxattr;
+		op->flags |= split[i].flags &
+			     (GENL_ADMIN_PERM | GENL_UNS_ADMIN_PERM);
 		if (split[i].doit)
 			op->doit = split[i].doit;
 		if (split[i].dumpit) {

@@ -91,22 +91,16 @@ static void sb_event_delivered(struct sb_peer *peer, u64 now_ms)
 		sb_session_arm(session, peer, now_ms + peer->timeout_ms);
 }
 
-static void sb_event_failed(struct sb_session *session, u32 portid, int err)
+static void sb_event_failed(struct sb_session *session)
 {
 	session->stats.deferrals++;
-	if (err == -ECONNREFUSED) {
-		/* The port went while we were sending to it. */
-		if (session->portid == portid)
-			WRITE_ONCE(session->portid, 0);
-		return;
-	}
 	session->backoff_ms = clamp(session->backoff_ms * 2, SB_BACKOFF_MIN_MS,
 				    session->tick_ms);
 	session->retry_ms = sb_now_ms() + session->backoff_ms;
 }
 
 static void sb_event_settle(struct sb_session *session, unsigned int n,
-			    u32 portid, int err)
+			    int err)
 {
 	u64 now_ms = sb_now_ms();
 	struct sb_peer *peer;
@@ -114,14 +108,24 @@ static void sb_event_settle(struct sb_session *session, unsigned int n,
 
 	for (i = 0; i < n; i++) {
 		peer = sb_peer_find(session, session->batch[i]);
-		if (!peer || !peer->sending)
+		if (!peer)
 			continue;
-		peer->sending = false;
-		if (!err)
-			sb_event_delivered(peer, now_ms);
+		if (peer->sending) {
+			peer->sending = false;
+			if (!err)
+				sb_event_delivered(peer, now_ms);
+		} else if (peer->pending == SB_TELL_HEARD) {
+			/* Revived while the news of its silence was under
+			 * way: was there news?
+			 */
+			if (!err)
+				peer->told = true;
+			else if (!peer->told)
+				sb_event_drop(peer);
+		}
 	}
 	if (err) {
-		sb_event_failed(session, portid, err);
+		sb_event_failed(session);
 	} else {
 		session->backoff_ms = 0;
 		session->stats.messages++;
@@ -131,7 +135,9 @@ static void sb_event_settle(struct sb_session *session, unsigned int n,
 
 static bool sb_event_wanted(struct sb_session *session)
 {
-	return session->net && session->portid && !list_empty(&session->ready) &&
+	/* The port's closing is under way before it is notified. */
+	return session->net && session->port_sk &&
+	       !sock_flag(session->port_sk, SOCK_DEAD) && !list_empty(&session->ready) &&
 	       (!session->backoff_ms || sb_now_ms() >= session->retry_ms);
 }
 
@@ -160,7 +166,7 @@ bool sb_event_flush(struct sb_session *session)
 		skb = sb_message_new(session);
 		spin_lock_bh(&session->lock);
 		if (!skb) {
-			sb_event_failed(session, 0, -ENOMEM);
+			sb_event_failed(session);
 			break;
 		}
 		if (!sb_event_wanted(session)) {
@@ -180,7 +186,7 @@ bool sb_event_flush(struct sb_session *session)
 
 		spin_lock_bh(&session->lock);
 		if (n)
-			sb_event_settle(session, n, portid, err);
+			sb_event_settle(session, n, err);
 		budget -= max(n, 1U);
 	}
 	n = sb_event_wanted(session);

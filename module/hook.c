@@ -98,6 +98,12 @@ int __init sb_hook_init(void)
 {
 	int err;
 
+	/* Probes run with preemption off there, and spinlocks sleep. */
+	if (IS_ENABLED(CONFIG_PREEMPT_RT)) {
+		pr_err("sockbeat: kernels with PREEMPT_RT are not supported\n");
+		return -EOPNOTSUPP;
+	}
+
 	for_each_kernel_tracepoint(sb_hook_match, NULL);
 	if (!sb_hook_tracepoint) {
 		pr_err("sockbeat: this kernel has no tracepoint inet_sock_set_state\n");

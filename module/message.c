@@ -145,6 +145,8 @@ bool sb_message_put(struct sk_buff *skb, struct sb_peer *peer, u64 now_ms)
 	};
 	struct nlattr *nest = nla_nest_start(skb, SOCKBEAT_A_SESSION_EVENT);
 	u64 idle_ms = sb_peer_idle_ms(peer, now_ms);
+	/* The peer may have been heard since it was found silent. */
+	u64 late_ms = idle_ms > peer->timeout_ms ? idle_ms - peer->timeout_ms : 0;
 
 	if (!nest)
 		return false;
@@ -156,8 +158,8 @@ bool sb_message_put(struct sk_buff *skb, struct sb_peer *peer, u64 now_ms)
 	    nla_put_u64_64bit(skb, SOCKBEAT_A_EVENT_IDLE_MS, idle_ms,
 			      SOCKBEAT_A_EVENT_PAD) ||
 	    (peer->pending == SB_TELL_SILENT &&
-	     nla_put_u64_64bit(skb, SOCKBEAT_A_EVENT_LATE_MS,
-			       idle_ms - peer->timeout_ms, SOCKBEAT_A_EVENT_PAD)) ||
+	     nla_put_u64_64bit(skb, SOCKBEAT_A_EVENT_LATE_MS, late_ms,
+			       SOCKBEAT_A_EVENT_PAD)) ||
 	    nla_put_u32(skb, SOCKBEAT_A_EVENT_TCP_STATE,
 			peer->sk ? READ_ONCE(peer->sk->sk_state) : TCP_CLOSE)) {
 		nla_nest_cancel(skb, nest);

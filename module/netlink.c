@@ -245,6 +245,7 @@ int sockbeat_nl_session_new_doit(struct sk_buff *skb, struct genl_info *info)
 	if (fd < 0)
 		return fd;
 	file = sb_session_open(genl_info_net(info), info->snd_portid,
+			       NETLINK_CB(skb).sk,
 			       nla_get_u32(info->attrs[SOCKBEAT_A_SESSION_CAPACITY]),
 			       &why);
 	if (IS_ERR(file)) {
@@ -307,6 +308,7 @@ int sockbeat_nl_session_bind_doit(struct sk_buff *skb, struct genl_info *info)
 {
 	struct sb_session *session;
 	struct sb_request req;
+	struct sock *old = NULL;
 	int err;
 
 	err = sb_request_begin(&req, skb, info, 0, 0);
@@ -315,7 +317,8 @@ int sockbeat_nl_session_bind_doit(struct sk_buff *skb, struct genl_info *info)
 	session = req.session;
 	spin_lock_bh(&session->lock);
 	if (session->net && net_eq(session->net, genl_info_net(info))) {
-		WRITE_ONCE(session->portid, info->snd_portid);
+		old = sb_session_set_port(session, info->snd_portid,
+					  NETLINK_CB(skb).sk);
 		sb_request_kick(session);
 	} else {
 		err = session->net ? -EXDEV : -ENETDOWN;
@@ -324,6 +327,8 @@ int sockbeat_nl_session_bind_doit(struct sk_buff *skb, struct genl_info *info)
 			  "the session's network namespace is gone");
 	}
 	spin_unlock_bh(&session->lock);
+	if (old)
+		sock_put(old);
 	sb_request_end(&req);
 	return err;
 }

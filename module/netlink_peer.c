@@ -12,6 +12,9 @@
 
 #include "netlink.h"
 
+/* How long a batch may wait for sockets that other threads are using. */
+#define SB_ADD_WAIT_MS	100
+
 #define SB_KEY_FD	BIT(SOCKBEAT_A_PEER_FD)
 #define SB_KEY_HANDLE	BIT(SOCKBEAT_A_PEER_HANDLE)
 #define SB_CONF		(BIT(SOCKBEAT_A_PEER_TIMEOUT_MS) | \
@@ -163,7 +166,7 @@ put:
 }
 
 static int sb_add_one(struct sb_request *req, struct sb_entry *entry,
-		      const char **why)
+		      u64 until_ms, const char **why)
 {
 	struct socket *sock;
 	int err = 0;
@@ -178,7 +181,7 @@ static int sb_add_one(struct sb_request *req, struct sb_entry *entry,
 		goto put;
 	}
 	/* Once it is tracked, anyone who holds the session may delete it. */
-	err = sb_peer_track(entry->peer, &entry->handle, why);
+	err = sb_peer_track(entry->peer, &entry->handle, until_ms, why);
 	if (err)
 		sb_peer_free(entry->peer);
 put:
@@ -212,16 +215,13 @@ static void sb_del_entries(struct sb_request *req, unsigned int n)
 
 static int sb_add_entries(struct sb_request *req, struct netlink_ext_ack *extack)
 {
+	u64 until_ms = sb_now_ms() + SB_ADD_WAIT_MS;
 	const char *why = NULL;
 	unsigned int i;
 	int err;
 
-	if (!sb_user_charge(req->session->user, req->n)) {
-		NL_SET_ERR_MSG(extack, "this user has max_peers_per_user peers");
-		return -EDQUOT;
-	}
 	for (i = 0; i < req->n; i++) {
-		err = sb_add_one(req, &req->entry[i], &why);
+		err = sb_add_one(req, &req->entry[i], until_ms, &why);
 		if (err)
 			goto undo;
 		cond_resched();
@@ -230,7 +230,6 @@ static int sb_add_entries(struct sb_request *req, struct netlink_ext_ack *extack
 
 undo:
 	sb_extack(extack, req->entry[i].attr, why);
-	sb_user_uncharge(req->session->user, req->n - i);
 	sb_del_entries(req, i);
 	return err;
 }
@@ -455,6 +454,7 @@ int sockbeat_nl_peer_get_dumpit(struct sk_buff *skb,
 		spin_lock_bh(&session->lock);
 		more = sb_dump_chunk(skb, cb, session, dump) &&
 		       dump->index < session->fresh;
+		sb_request_kick(session);
 		spin_unlock_bh(&session->lock);
 	} while (more);
 	return skb->len;

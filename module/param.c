@@ -95,7 +95,7 @@ static struct sb_range sb_max_peers_per_user_range = {
 	.max = 1073741824,
 };
 module_param_cb(max_peers_per_user, &sb_range_ops, &sb_max_peers_per_user_range, 0644);
-MODULE_PARM_DESC(max_peers_per_user, "peers that one user may have in all sessions together");
+MODULE_PARM_DESC(max_peers_per_user, "peers that all sessions of one user together may have room for");
 
 unsigned int sb_max_sessions_per_user = 1024;
 static struct sb_range sb_max_sessions_per_user_range = {

@@ -130,13 +130,14 @@ static int sb_peer_enter(struct sb_peer *peer, const char **why)
 	if (err) {
 		sb_slot_release(session, peer->index);
 		*why = err == -EEXIST ? "socket is tracked already" :
-					"no memory for the socket table";
+		       err == -EBUSY ? "socket table is being resized" :
+				       "no memory for the socket table";
 		return err;
 	}
 	sb_session_clear_stamp(session, peer->index);
 	/* Time before this moment is not held against the peer. */
 	peer->lrcvtime = READ_ONCE(inet_csk(peer->sk)->icsk_ack.lrcvtime);
-	peer->heard_ms = sb_now_ms();
+	peer->heard_ms = sb_now_ms() + 1;
 	peer->state = SOCKBEAT_STATE_LIVE;
 	session->stats.count[SOCKBEAT_STATE_LIVE]++;
 	session->stats.added++;
@@ -144,27 +145,20 @@ static int sb_peer_enter(struct sb_peer *peer, const char **why)
 	return 0;
 }
 
-/**
- * sb_peer_track - enter a peer into its session
- * @peer: from sb_peer_alloc(); still the caller's on failure
- * @handle: set to the peer's handle
- * @why: set to a reason for users on failure
- *
- * The socket's lock keeps its state from changing between the look at it and
- * the entry, so that sb_hook_state() misses no end.
- *
- * Context: process, may sleep.
- * Return: 0; -EINVAL for a listening socket, -ENOTCONN, -EEXIST, -ENOSPC,
- * -ENETDOWN, -ENOMEM.
- */
-int sb_peer_track(struct sb_peer *peer, u64 *handle, const char **why)
+/* Enter a socket in its lock, or say that a thread has it. */
+static int sb_peer_try_track(struct sb_peer *peer, u64 *handle,
+			     const char **why)
 {
 	struct sb_session *session = peer->session;
 	struct sock *sk = peer->sk;
 	int err;
 
-	lock_sock(sk);
-	if (sk->sk_state == TCP_LISTEN) {
+	local_bh_disable();
+	bh_lock_sock(sk);
+	if (sock_owned_by_user(sk)) {
+		*why = "socket is in use by another thread";
+		err = -EBUSY;
+	} else if (sk->sk_state == TCP_LISTEN) {
 		*why = "socket is listening";
 		err = -EINVAL;
 	} else if (!((1 << sk->sk_state) &
@@ -174,14 +168,45 @@ int sb_peer_track(struct sb_peer *peer, u64 *handle, const char **why)
 		*why = "socket is not connected";
 		err = -ENOTCONN;
 	} else {
-		spin_lock_bh(&session->lock);
+		spin_lock(&session->lock);
 		err = sb_peer_enter(peer, why);
 		if (!err)
 			*handle = sb_peer_handle(peer);
-		spin_unlock_bh(&session->lock);
+		spin_unlock(&session->lock);
 	}
-	release_sock(sk);
+	bh_unlock_sock(sk);
+	local_bh_enable();
 	return err;
+}
+
+/**
+ * sb_peer_track - enter a peer into its session
+ * @peer: from sb_peer_alloc(); still the caller's on failure
+ * @handle: set to the peer's handle
+ * @until_ms: wait no longer than this for a socket that is in use
+ * @why: set to a reason for users on failure
+ *
+ * The socket's lock keeps its state from changing between the look at it and
+ * the entry, so that sb_hook_state() misses no end.  A thread may own a socket
+ * for as long as it likes, in a page fault for example, and generic netlink
+ * holds a lock of its own around every request: never sleep for the owner.
+ *
+ * Context: process, may sleep.
+ * Return: 0; -EINVAL for a listening socket, -ENOTCONN, -EEXIST, -ENOSPC,
+ * -ENETDOWN, -ENOMEM, -EBUSY.
+ */
+int sb_peer_track(struct sb_peer *peer, u64 *handle, u64 until_ms,
+		  const char **why)
+{
+	int err;
+
+	for (;;) {
+		err = sb_peer_try_track(peer, handle, why);
+		if (err != -EBUSY || sb_now_ms() >= until_ms ||
+		    fatal_signal_pending(current))
+			return err;
+		schedule_timeout_killable(1);
+	}
 }
 
 /* What untracking and the socket's end have in common. */
@@ -219,7 +244,6 @@ struct sock *sb_peer_untrack(struct sb_peer *peer)
 	session->stats.count[peer->state]--;
 	session->stats.deleted++;
 	sb_slot_release(session, peer->index);
-	sb_user_uncharge(session->user, 1);
 	call_rcu(&peer->rcu, sb_peer_free_rcu);
 	return sk;
 }
@@ -261,9 +285,9 @@ struct sb_peer *sb_peer_find(struct sb_session *session, u64 handle)
 	return session->slots[index].peer;
 }
 
-/* Take in what TCP and the slot page know by now.  TCP's time is that of the
- * jiffy in which the payload came, so the end of that jiffy is taken: a peer
- * is never called silent early.
+/* Take in what TCP and the slot page know by now.  Both cut off what is less
+ * than their unit, a jiffy and a millisecond, so the end of the unit is taken:
+ * a peer is never called silent early.
  */
 static void sb_peer_listen(struct sb_peer *peer, u64 now_ms)
 {
@@ -277,10 +301,12 @@ static void sb_peer_listen(struct sb_peer *peer, u64 now_ms)
 		 * often than these 32 bits wrap.
 		 */
 		if (lrcvtime != peer->lrcvtime) {
-			u32 idle_ms = jiffies_to_msecs(tcp_jiffies32 - lrcvtime);
+			/* Either counter may be read a tick before the other. */
+			s32 idle = max_t(s32, tcp_jiffies32 - lrcvtime, 0);
 
 			peer->lrcvtime = lrcvtime;
-			heard_ms = now_ms + jiffies_to_msecs(1) - idle_ms;
+			heard_ms = now_ms + jiffies_to_msecs(1);
+			heard_ms -= min_t(u64, heard_ms, jiffies_to_msecs(idle));
 			peer->heard_ms = max(peer->heard_ms, heard_ms);
 		}
 	}
@@ -288,8 +314,8 @@ static void sb_peer_listen(struct sb_peer *peer, u64 now_ms)
 		heard_ms = sb_session_stamp(session, peer->index);
 		if (heard_ms > now_ms)
 			session->stats.bad_stamps++;
-		else
-			peer->heard_ms = max(peer->heard_ms, heard_ms);
+		else if (heard_ms)
+			peer->heard_ms = max(peer->heard_ms, heard_ms + 1);
 	}
 }
 

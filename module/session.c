@@ -175,8 +175,9 @@ static void sb_session_work(struct work_struct *work)
 	session->stats.ticks++;
 	session->stats.tick_ns += ktime_get_ns() - start_ns;
 	if (more)
-		sb_session_schedule(session, 0);
-	else if (session->backoff_ms && !list_empty(&session->ready))
+		sb_session_schedule(session, (session->wheel.now + 1) * session->tick_ms);
+	else if (session->portid && session->backoff_ms &&
+		 !list_empty(&session->ready))
 		sb_session_schedule(session, session->retry_ms);
 	sb_session_schedule_wheel(session);
 	spin_unlock_bh(&session->lock);
@@ -308,10 +309,38 @@ static void sb_session_untrack_all(struct sb_session *session)
 	}
 }
 
+/**
+ * sb_session_set_port - change where a session's events go
+ * @session: the session
+ * @portid: the netlink port, 0 for none
+ * @sk: the port's socket, of which a reference is taken; NULL for none
+ *
+ * Context: session->lock held.
+ * Return: the socket of the port so far, for the caller to put when the lock
+ * is dropped, or NULL.
+ */
+struct sock *sb_session_set_port(struct sb_session *session, u32 portid,
+				 struct sock *sk)
+{
+	struct sock *old = session->port_sk;
+
+	lockdep_assert_held(&session->lock);
+
+	if (sk)
+		sock_hold(sk);
+	session->port_sk = sk;
+	WRITE_ONCE(session->portid, portid);
+	session->backoff_ms = 0;
+	return old;
+}
+
 /* Undo sb_session_alloc(); the session has no peer and is on no list. */
 static void sb_session_free(struct sb_session *session)
 {
 	u32 i;
+
+	if (session->port_sk)
+		sock_put(session->port_sk);
 
 	for (i = 0; session->pages && i < session->n_pages; i++) {
 		if (session->pages[i])
@@ -321,8 +350,7 @@ static void sb_session_free(struct sb_session *session)
 	}
 	kvfree(session->pages);
 	kvfree(session->slots);
-	if (session->user)
-		sb_user_put(session->user);
+	sb_user_put(session->user, session->capacity);
 	kfree_rcu(session, rcu);
 }
 
@@ -361,13 +389,16 @@ struct sb_session *sb_session_of(const struct file *file)
 	return file->f_op == &sb_session_fops ? file->private_data : NULL;
 }
 
-static struct sb_session *sb_session_alloc(u32 capacity)
+static struct sb_session *sb_session_alloc(u32 capacity, struct sb_user *user)
 {
 	struct sb_session *session;
 
 	session = kzalloc(sizeof(*session), GFP_KERNEL_ACCOUNT);
-	if (!session)
+	if (!session) {
+		sb_user_put(user, capacity);
 		return NULL;
+	}
+	session->user = user;
 	spin_lock_init(&session->lock);
 	INIT_LIST_HEAD(&session->ready);
 	init_waitqueue_head(&session->wait);
@@ -383,9 +414,9 @@ static struct sb_session *sb_session_alloc(u32 capacity)
 	session->n_pages = DIV_ROUND_UP(capacity, SB_SLOTS_PER_PAGE);
 	sb_wheel_init(&session->wheel, sb_session_tick(session, sb_now_ms()));
 	session->slots = kvcalloc(capacity, sizeof(*session->slots),
-				  GFP_KERNEL_ACCOUNT);
+				  GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
 	session->pages = kvcalloc(session->n_pages, sizeof(*session->pages),
-				  GFP_KERNEL_ACCOUNT);
+				  GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
 	if (!session->slots || !session->pages) {
 		sb_session_free(session);
 		return NULL;
@@ -397,6 +428,7 @@ static struct sb_session *sb_session_alloc(u32 capacity)
  * sb_session_open - make a session and its file
  * @net: its namespace, held by the caller
  * @portid: netlink port in @net that its events go to
+ * @sk: that port's socket
  * @capacity: slots, 1 to SOCKBEAT_MAX_CAPACITY
  * @why: set to a reason for users on failure
  *
@@ -404,25 +436,22 @@ static struct sb_session *sb_session_alloc(u32 capacity)
  * Return: the file, whose release ends the session, or an error pointer:
  * -EDQUOT, -ENOMEM, -ENFILE.
  */
-struct file *sb_session_open(struct net *net, u32 portid, u32 capacity,
-			     const char **why)
+struct file *sb_session_open(struct net *net, u32 portid, struct sock *sk,
+			     u32 capacity, const char **why)
 {
 	struct sb_net *sbn = net_generic(net, sb_net_id);
 	struct sb_session *session;
 	struct sb_user *user;
 	struct file *file;
 
-	session = sb_session_alloc(capacity);
+	user = sb_user_get(capacity, why);
+	if (IS_ERR(user))
+		return ERR_CAST(user);
+	session = sb_session_alloc(capacity, user);
 	if (!session) {
 		*why = "no memory for a session of this capacity";
 		return ERR_PTR(-ENOMEM);
 	}
-	user = sb_user_get(why);
-	if (IS_ERR(user)) {
-		sb_session_free(session);
-		return ERR_CAST(user);
-	}
-	session->user = user;
 	file = anon_inode_getfile("[sockbeat]", &sb_session_fops, session,
 				  O_RDWR);
 	if (IS_ERR(file)) {
@@ -432,20 +461,26 @@ struct file *sb_session_open(struct net *net, u32 portid, u32 capacity,
 	}
 	mutex_lock(&sb_sessions_mutex);
 	session->net = net;
-	session->portid = portid;
+	spin_lock_bh(&session->lock);
+	sb_session_set_port(session, portid, sk);
+	spin_unlock_bh(&session->lock);
 	session->id = ++sbn->last_id;
 	list_add_rcu(&session->list, &sbn->sessions);
 	mutex_unlock(&sb_sessions_mutex);
 	return file;
 }
 
-/* A closed port's number may be taken by anyone: forget it at once. */
+/* A closed port's number may be taken by anyone: forget it at once.  By now it
+ * may have been, and the session may even have been bound to the new owner, so
+ * the socket decides and not the number.
+ */
 static int sb_port_closed(struct notifier_block *nb, unsigned long action,
 			  void *data)
 {
 	struct netlink_notify *notify = data;
 	struct sb_session *session;
 	struct sb_net *sbn;
+	struct sock *sk;
 
 	if (action != NETLINK_URELEASE || notify->protocol != NETLINK_GENERIC)
 		return NOTIFY_DONE;
@@ -454,10 +489,14 @@ static int sb_port_closed(struct notifier_block *nb, unsigned long action,
 	list_for_each_entry_rcu(session, &sbn->sessions, list) {
 		if (READ_ONCE(session->portid) != notify->portid)
 			continue;
+		sk = NULL;
 		spin_lock_bh(&session->lock);
-		if (session->portid == notify->portid)
-			WRITE_ONCE(session->portid, 0);
+		if (session->port_sk && sock_flag(session->port_sk, SOCK_DEAD))
+			sk = sb_session_set_port(session, 0, NULL);
 		spin_unlock_bh(&session->lock);
+		/* Not the last reference: the socket is being released. */
+		if (sk)
+			sock_put(sk);
 	}
 	rcu_read_unlock();
 	return NOTIFY_DONE;
@@ -482,6 +521,7 @@ static void __net_exit sb_net_exit(struct net *net)
 {
 	struct sb_net *sbn = net_generic(net, sb_net_id);
 	struct sb_session *session, *next;
+	struct sock *sk;
 
 	mutex_lock(&sb_sessions_mutex);
 	list_for_each_entry_safe(session, next, &sbn->sessions, list) {
@@ -489,8 +529,10 @@ static void __net_exit sb_net_exit(struct net *net)
 		sb_session_stop(session);
 		spin_lock_bh(&session->lock);
 		session->net = NULL;
-		WRITE_ONCE(session->portid, 0);
+		sk = sb_session_set_port(session, 0, NULL);
 		spin_unlock_bh(&session->lock);
+		if (sk)
+			sock_put(sk);
 		wake_up_interruptible_poll(&session->wait, EPOLLHUP);
 	}
 	mutex_unlock(&sb_sessions_mutex);

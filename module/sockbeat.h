@@ -5,7 +5,7 @@
  * Locks, outermost first:
  *
  *   sb_sessions_mutex	session lists of all namespaces, against their exit
- *   lock_sock(sk)	held by TCP when sb_hook_state() runs, and by
+ *   the socket's lock	held by TCP when sb_hook_state() runs, and as spinlock by
  *			sb_peer_track() while a socket is entered
  *   session->lock	everything about a session's peers; spinlock, BH off
  *
@@ -147,6 +147,7 @@ struct sb_stats {
  * @net: the namespace; NULL once that is gone
  * @portid: netlink port of the events, 0 for none; read under RCU to find
  *	    the sessions of a closing port
+ * @port_sk: that port's socket, with a reference; NULL for none
  * @timer_ms: when @timer runs next, U64_MAX while it is not armed
  * @backoff_ms: wait before the next attempt to send, 0 after a success
  * @retry_ms: when that attempt is due
@@ -180,6 +181,7 @@ struct sb_session {
 	u32 free_tail;
 	struct net *net;
 	u32 portid;
+	struct sock *port_sk;
 	u64 timer_ms;
 	u64 retry_ms;
 	u32 backoff_ms;
@@ -273,7 +275,8 @@ void sb_peer_exit(void);
 struct sb_peer *sb_peer_alloc(struct sb_session *session, struct sock *sk,
 			      const struct sb_peer_conf *conf);
 void sb_peer_free(struct sb_peer *peer);
-int sb_peer_track(struct sb_peer *peer, u64 *handle, const char **why);
+int sb_peer_track(struct sb_peer *peer, u64 *handle, u64 until_ms,
+		  const char **why);
 struct sock *sb_peer_untrack(struct sb_peer *peer);
 void sb_peer_set(struct sb_peer *peer, const struct sb_peer_conf *conf,
 		 u64 now_ms);
@@ -287,8 +290,10 @@ bool sb_peer_revive(struct sb_peer *peer, u64 now_ms);
 extern struct mutex sb_sessions_mutex;
 int sb_session_init(void);
 void sb_session_exit(void);
-struct file *sb_session_open(struct net *net, u32 portid, u32 capacity,
-			     const char **why);
+struct file *sb_session_open(struct net *net, u32 portid, struct sock *sk,
+			     u32 capacity, const char **why);
+struct sock *sb_session_set_port(struct sb_session *session, u32 portid,
+				 struct sock *sk);
 struct sb_session *sb_session_of(const struct file *file);
 void sb_session_schedule(struct sb_session *session, u64 when_ms);
 void sb_session_arm(struct sb_session *session, struct sb_peer *peer,
@@ -297,9 +302,7 @@ u64 sb_session_stamp(struct sb_session *session, u32 index);
 void sb_session_clear_stamp(struct sb_session *session, u32 index);
 
 /* user.c: limits per user */
-struct sb_user *sb_user_get(const char **why);
-void sb_user_put(struct sb_user *user);
-bool sb_user_charge(struct sb_user *user, unsigned int peers);
-void sb_user_uncharge(struct sb_user *user, unsigned int peers);
+struct sb_user *sb_user_get(u32 capacity, const char **why);
+void sb_user_put(struct sb_user *user, u32 capacity);
 
 #endif /* _SOCKBEAT_H */

@@ -10,31 +10,41 @@
 #include "sockbeat.h"
 
 /**
- * struct sb_user - what one user has
- * @list: place in sb_users; sb_users_lock
+ * struct sb_user - what one user has, all under sb_users_lock
+ * @list: place in sb_users
  * @uid: the user; constant
- * @sessions: sessions, each of which holds this record; sb_users_lock
- * @peers: peers in all of them
+ * @sessions: sessions, each of which holds this record
+ * @peers: peers that they have room for
  */
 struct sb_user {
 	struct list_head list;
 	kuid_t uid;
 	unsigned int sessions;
-	atomic_t peers;
+	u64 peers;
 };
 
 static LIST_HEAD(sb_users);
 static DEFINE_SPINLOCK(sb_users_lock);
 
+static const char *sb_user_over(const struct sb_user *user, u32 capacity)
+{
+	if (user->sessions >= READ_ONCE(sb_max_sessions_per_user))
+		return "this user has max_sessions_per_user sessions";
+	if (user->peers + capacity > READ_ONCE(sb_max_peers_per_user))
+		return "capacity is more than max_peers_per_user leaves this user";
+	return NULL;
+}
+
 /**
  * sb_user_get - count a session of the current user
+ * @capacity: its slots; memory is taken for them whether or not they are used
  * @why: set to a reason for users on failure
  *
  * Context: process, may sleep.
  * Return: the user, to be put when the session ends, or an error pointer:
- * -EDQUOT at max_sessions_per_user, -ENOMEM.
+ * -EDQUOT at max_sessions_per_user or max_peers_per_user, -ENOMEM.
  */
-struct sb_user *sb_user_get(const char **why)
+struct sb_user *sb_user_get(u32 capacity, const char **why)
 {
 	struct sb_user *spare, *user;
 	kuid_t uid = current_euid();
@@ -44,21 +54,24 @@ struct sb_user *sb_user_get(const char **why)
 		*why = "no memory";
 		return ERR_PTR(-ENOMEM);
 	}
+	spare->uid = uid;
 	spin_lock(&sb_users_lock);
 	list_for_each_entry(user, &sb_users, list) {
 		if (uid_eq(user->uid, uid))
 			goto found;
 	}
 	user = spare;
-	spare = NULL;
-	user->uid = uid;
-	list_add(&user->list, &sb_users);
 found:
-	if (user->sessions < READ_ONCE(sb_max_sessions_per_user)) {
-		user->sessions++;
-	} else {
+	*why = sb_user_over(user, capacity);
+	if (*why) {
 		user = ERR_PTR(-EDQUOT);
-		*why = "this user has max_sessions_per_user sessions";
+	} else {
+		user->sessions++;
+		user->peers += capacity;
+		if (user == spare) {
+			list_add(&user->list, &sb_users);
+			spare = NULL;
+		}
 	}
 	spin_unlock(&sb_users_lock);
 	kfree(spare);
@@ -68,44 +81,18 @@ found:
 /**
  * sb_user_put - a session has ended
  * @user: from sb_user_get()
+ * @capacity: as given there
  *
- * Context: any but hard interrupt.
+ * Context: process.
  */
-void sb_user_put(struct sb_user *user)
+void sb_user_put(struct sb_user *user, u32 capacity)
 {
 	spin_lock(&sb_users_lock);
-	if (--user->sessions) {
+	user->peers -= capacity;
+	if (--user->sessions)
 		user = NULL;
-	} else {
-		WARN_ON_ONCE(atomic_read(&user->peers));
+	else
 		list_del(&user->list);
-	}
 	spin_unlock(&sb_users_lock);
 	kfree(user);
-}
-
-/**
- * sb_user_charge - count peers that are about to be added
- * @user: whose
- * @peers: how many
- *
- * Return: false, with nothing charged, where max_peers_per_user forbids it.
- */
-bool sb_user_charge(struct sb_user *user, unsigned int peers)
-{
-	if (atomic_add_return(peers, &user->peers) <=
-	    READ_ONCE(sb_max_peers_per_user))
-		return true;
-	atomic_sub(peers, &user->peers);
-	return false;
-}
-
-/**
- * sb_user_uncharge - count peers that were deleted
- * @user: whose
- * @peers: how many
- */
-void sb_user_uncharge(struct sb_user *user, unsigned int peers)
-{
-	atomic_sub(peers, &user->peers);
 }

@@ -142,6 +142,39 @@ TEST_F(events, overrun_is_not_loss)
 	close(session);
 }
 
+/* Who dies with a full buffer leaves a session that waits, not one that spins. */
+TEST_F(events, full_port_that_closes_leaves_no_work)
+{
+	static struct pair pairs[500];
+	static uint64_t handles[1000];
+	struct peer_conf conf = { 300, KEEP, KEEP, 0 };
+	uint64_t ticks, got = 0;
+	struct event ev[64];
+	int session;
+
+	ASSERT_EQ(0, set_rcvbuf(&self->c, 4096));
+	session = client_session_new(&self->c, 1000, 0, 0, SOCKBEAT_TRIGGER_EDGE, NULL);
+	ASSERT_LE(0, session);
+	ASSERT_EQ(0, tcp_pairs(AF_INET, pairs, 500));
+	ASSERT_EQ(0, track(&self->cmd, session, pairs, 500, &conf, handles));
+	while (client_stat(&self->cmd, session, SOCKBEAT_A_STATS_DEFERRALS) == 0 ||
+	       client_stat(&self->cmd, session, SOCKBEAT_A_STATS_SILENCES) < 1000)
+		;
+	client_close(&self->c);
+	ticks = client_stat(&self->cmd, session, SOCKBEAT_A_STATS_TICKS);
+	poll(NULL, 0, 2000);
+	EXPECT_GE(ticks + 30, client_stat(&self->cmd, session, SOCKBEAT_A_STATS_TICKS));
+
+	/* The next holder gets what the first had no room for. */
+	ASSERT_EQ(0, client_open(&self->c));
+	ASSERT_EQ(0, client_session_bind(&self->c, session));
+	while (client_event(&self->c, ev, 1000))
+		got++;
+	EXPECT_LT(0, got);
+	EXPECT_EQ(1000, client_stat(&self->cmd, session, SOCKBEAT_A_STATS_EVENTS));
+	close(session);
+}
+
 /* A peer heard again while its report waits for a port is not reported. */
 TEST_F(events, heard_before_told_is_not_told)
 {

@@ -4,6 +4,7 @@
  * and its end in each way that there is.
  */
 #define _GNU_SOURCE
+#include <pthread.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -270,6 +271,46 @@ TEST_F(session, events_wait_for_a_port)
 	EXPECT_EQ(0, poll(&pfd, 1, 0));
 	close(pfd.fd);
 	tcp_pair_close(&pair);
+}
+
+static void *close_it(void *arg)
+{
+	client_close(arg);
+	return NULL;
+}
+
+/* The number of a port that is closing may be in use again before the module
+ * is told of the close: that news must not unbind the new owner.
+ */
+TEST_F(session, port_number_that_is_reused_at_once)
+{
+	struct client old, new;
+	struct session_reply r;
+	int session, i, lost = 0;
+	pthread_t thread;
+	uint32_t port;
+
+	session = new_session(&self->c, 1);
+	ASSERT_LE(0, session);
+	for (i = 0; i < 300; i++) {
+		ASSERT_EQ(0, client_open(&old));
+		port = client_port(&old);
+		ASSERT_EQ(0, client_session_bind(&old, session));
+		/* Opened with another number, then bound to the one that falls free. */
+		ASSERT_EQ(0, client_open(&new));
+		mnl_socket_close(new.nl);
+		new.nl = mnl_socket_open2(NETLINK_GENERIC, SOCK_CLOEXEC);
+		ASSERT_EQ(0, pthread_create(&thread, NULL, close_it, &old));
+		while (mnl_socket_bind(new.nl, 0, port))
+			;
+		ASSERT_EQ(0, client_session_bind(&new, session));
+		pthread_join(thread, NULL);
+		ASSERT_EQ(0, client_session_get(&self->c, session, &r));
+		lost += r.session.v[SOCKBEAT_A_SESSION_PORT] != port;
+		client_close(&new);
+	}
+	EXPECT_EQ(0, lost);
+	close(session);
 }
 
 /* A socket that its owner closes without peer-del is let go at once: the
