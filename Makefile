@@ -61,8 +61,9 @@ dkms: deps-dkms
 
 install:	## daemon, library and, if built, module (PREFIX=, DESTDIR=)
 	$(MAKE) -C daemon install PREFIX=$(PREFIX) DESTDIR=$(DESTDIR)
-	[ ! -e $(KMOD)/sockbeat.ko ] || $(MAKE) -C $(KDIR) M=$(KMOD) INSTALL_MOD_PATH=$(DESTDIR) modules_install
-	[ ! -e $(KMOD)/sockbeat.ko ] || [ "$(DESTDIR)" ] || depmod $(KVER)
+	[ ! -e $(KMOD)/sockbeat.ko ] || [ ! -e $(KDIR)/Makefile ] || \
+		$(MAKE) -C $(KDIR) M=$(KMOD) INSTALL_MOD_PATH=$(DESTDIR) modules_install
+	[ ! -e $(KMOD)/sockbeat.ko ] || [ ! -e $(KDIR)/Makefile ] || [ "$(DESTDIR)" ] || depmod $(KVER)
 
 uninstall:	## what install put there, and the module out of DKMS
 	$(MAKE) -C daemon uninstall PREFIX=$(PREFIX) DESTDIR=$(DESTDIR)
