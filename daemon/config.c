@@ -84,6 +84,16 @@ static const struct key *find_key(const char *name)
 	return NULL;
 }
 
+/* One of our own keys, so there is such a key. */
+static const struct key *known_key(const char *name)
+{
+	const struct key *key = find_key(name);
+
+	if (!key)
+		abort();
+	return key;
+}
+
 static int parse_number(cfg_t *cfg, const struct key *key, const char *text, long *result)
 {
 	char *end;
@@ -121,7 +131,7 @@ static int parse_word(cfg_t *cfg, const struct key *key, const char *text, long 
 
 static int parse_value(cfg_t *cfg, cfg_opt_t *opt, const char *text, void *result)
 {
-	const struct key *key = find_key(opt->name);
+	const struct key *key = known_key(opt->name);
 
 	if (key->type == KEY_NUMBER)
 		return parse_number(cfg, key, text, result);
@@ -213,20 +223,13 @@ static int store(struct config *config, cfg_t *cfg)
 		return err;
 	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
 		void *member = (char *)config + keys[i].offset;
-		char *copy;
 
-		if (keys[i].type == KEY_LISTEN)
-			continue;
-		if (keys[i].type != KEY_STRING) {
+		if (keys[i].type == KEY_NUMBER || keys[i].type == KEY_WORD)
 			*(uint32_t *)member = cfg_getint(cfg, keys[i].name);
-			continue;
-		}
-		copy = strdup(cfg_getstr(cfg, keys[i].name));
-		if (!copy)
-			return -ENOMEM;
-		*(char **)member = copy;
 	}
-	return 0;
+	config->log_file = strdup(cfg_getstr(cfg, "log_file"));
+	config->stats_socket = strdup(cfg_getstr(cfg, "stats_socket"));
+	return config->log_file && config->stats_socket ? 0 : -ENOMEM;
 }
 
 static int parse_file(cfg_t *cfg, const char *file)
@@ -344,7 +347,7 @@ void config_dump(const struct config *config, FILE *out)
  */
 const char *config_word(const char *key, uint32_t value)
 {
-	return find_key(key)->words[value];
+	return known_key(key)->words[value];
 }
 
 /**

@@ -133,9 +133,9 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		opts->churn_per_s = number(state, "churn-per-s", arg, 0, 100000);
 		break;
 	case OPTION_REPORT:
-		if (strcmp(arg, "text") && strcmp(arg, "json"))
+		opts->json = strcmp(arg, "json") == 0;
+		if (!opts->json && strcmp(arg, "text") != 0)
 			argp_error(state, "--report: \"%s\" is not one of: text, json", arg);
-		opts->json = !strcmp(arg, "json");
 		break;
 	case OPTION_REPORT_PORTS:
 		opts->report_ports = true;

@@ -15,7 +15,7 @@ static unsigned int bucket_of(uint64_t us)
 	if (us < LOAD_HIST_SUB)
 		return us;
 	shift = 63 - __builtin_clzll(us) - 4;
-	return (shift + 1) * LOAD_HIST_SUB + ((us >> shift) & (LOAD_HIST_SUB - 1));
+	return (shift + 1) * LOAD_HIST_SUB + (unsigned int)((us >> shift) & (LOAD_HIST_SUB - 1));
 }
 
 static uint64_t bucket_end(unsigned int bucket)
@@ -60,10 +60,10 @@ static json_t *ports_json(const struct load *load)
 	json_t *ports = json_array();
 
 	for (uint32_t i = 0; i < load->opts.clients; i++) {
-		union address address;
+		union address address = { .sa.sa_family = AF_UNSPEC };
 		socklen_t len = sizeof(address);
 
-		if (load->clients[i].fd < 0 ||
+		if (!load->clients || load->clients[i].fd < 0 ||
 		    getsockname(load->clients[i].fd, &address.sa, &len))
 			continue;
 		/* sin_port and sin6_port are in the same place. */

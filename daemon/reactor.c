@@ -520,7 +520,7 @@ int reactor_create(struct reactor **rp, struct config *config,
 
 	err = open_session(r);
 	if (!err) {
-		r->chunks = calloc((r->capacity >> CHUNK_BITS) + 1, sizeof(*r->chunks));
+		r->chunks = calloc((r->capacity >> CHUNK_BITS) + 1, sizeof(struct conn *));
 		r->peers = calloc(config->accept_batch, sizeof(*r->peers));
 		err = r->chunks && r->peers ? open_epoll(r) : -ENOMEM;
 		if (err)
