@@ -97,6 +97,10 @@ check-debug:	## selftests on a kernel with KASAN, lockdep, kmemleak (first: 20 m
 check-debug: deps deps-kernels
 	@selftests/check vm:debug
 
+check-mutants:	## does each selftest notice the fault that it is there for? (MUTANT=pattern)
+check-mutants: deps kselftest
+	@selftests/mutate $(MUTANT)
+
 kselftest: daemon deps-vm
 	@mkdir -p $(BUILD)/selftests
 	@$(MAKE) -s -C selftests OUTPUT=$(BUILD)/selftests
@@ -118,5 +122,5 @@ help:		## this
 	@awk -F ':\t+## ' '/^##@/ { print "\n" substr($$0, 5) } NF == 2 { printf "  %-14s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: all module daemon deps deps-all deps-build deps-vm deps-kernels deps-dkms clean run load unload dkms \
-	install uninstall check check-unit check-vm check-static check-kernels check-debug kselftest \
+	install uninstall check check-unit check-vm check-static check-kernels check-debug check-mutants kselftest \
 	bench-daemon ynl ynl-check help
