@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "config.h"
 #include "libsockbeat.h"
@@ -234,12 +235,21 @@ static int store(struct config *config, cfg_t *cfg)
 
 static int parse_file(cfg_t *cfg, const char *file)
 {
+	struct stat st;
+	int err;
+
+	/* The parser ends the program when it cannot read what it opened. */
+	if (!stat(file, &st) && !S_ISREG(st.st_mode) && !S_ISFIFO(st.st_mode) && !S_ISCHR(st.st_mode)) {
+		snprintf(error_text, CONFIG_ERROR_BYTES, "%s: not a file that can be read", file);
+		return -EISDIR;
+	}
 	switch (cfg_parse(cfg, file)) {
 	case CFG_SUCCESS:
 		return 0;
 	case CFG_FILE_ERROR:
-		snprintf(error_text, CONFIG_ERROR_BYTES, "%s: %s", file, strerror(errno));
-		return -errno;
+		err = errno ? -errno : -EIO;
+		snprintf(error_text, CONFIG_ERROR_BYTES, "%s: %s", file, strerror(-err));
+		return err;
 	default:
 		return -EINVAL;
 	}

@@ -26,9 +26,17 @@ static bool would_block(int err)
 /* Room for @more bytes behind buf->end; the buffer may move. */
 static struct conn_buf *buf_grow(struct conn_buf *buf, size_t more)
 {
-	size_t end = buf ? buf->end : 0;
 	size_t size = buf ? buf->size : BUF_MIN_BYTES;
 	struct conn_buf *grown;
+	size_t end;
+
+	/* What was sent makes room before memory does. */
+	if (buf && buf->start && buf->end + more > size) {
+		memmove(buf->data, buf->data + buf->start, buf->end - buf->start);
+		buf->end -= buf->start;
+		buf->start = 0;
+	}
+	end = buf ? buf->end : 0;
 
 	if (buf && end + more <= size)
 		return buf;

@@ -59,6 +59,7 @@ struct conn_buf {
  * @frames: frames since @window_ms, for max_frames_per_s
  * @fd: the socket
  * @interest: events that epoll was told to watch for
+ * @is_watched: epoll knows the socket
  * @is_ready: whether @ready is linked
  * @is_paused: not read from until @out is drained
  * @saw_hup: epoll said that the peer's end of stream is in sight
@@ -74,6 +75,7 @@ struct conn {
 	uint32_t frames;
 	int fd;
 	uint32_t interest;
+	bool is_watched;
 	bool is_ready;
 	bool is_paused;
 	bool saw_hup;

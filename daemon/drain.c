@@ -37,6 +37,11 @@ static void close_if_drained(struct reactor *r, struct conn *c)
 
 static void begin_one(struct reactor *r, struct conn *c)
 {
+	/* From here on nothing but this function reads for the service. */
+	if (c->is_ready) {
+		TAILQ_REMOVE(&r->ready, c, ready);
+		c->is_ready = false;
+	}
 	if (!c->is_paused && conn_on_readable(r, c) == CONN_CLOSED)
 		return;
 	c->is_paused = true;

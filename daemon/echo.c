@@ -8,22 +8,24 @@
 #include "reactor.h"
 
 /* The clock is looked at only when the count is over the limit, so a frame
- * costs an addition. A window therefore lasts at least a second, maybe longer:
- * a flood is noticed within two limits' worth of frames, and who keeps to the
- * limit is never taken for one.
+ * costs an addition. A window therefore lasts at least a second, maybe longer,
+ * and allows the limit for every second that it has begun: a flood is noticed
+ * within two limits' worth of frames, and who keeps to the limit is never
+ * taken for one, even when a stalled server reads it late.
  */
 static bool is_flood(struct reactor *r, struct conn *c, uint32_t frames)
 {
-	uint64_t now_ms;
+	uint64_t now_ms, seconds;
 
 	c->frames += frames;
 	if (!r->config->max_frames_per_s || c->frames <= r->config->max_frames_per_s)
 		return false;
 	now_ms = reactor_now_ms();
-	if (now_ms - c->window_ms < 1000)
+	seconds = (now_ms - c->window_ms) / 1000;
+	if (c->frames > (seconds + 1) * r->config->max_frames_per_s || !seconds)
 		return true;
 	c->window_ms = now_ms;
-	c->frames = frames;
+	c->frames = 0;
 	return false;
 }
 

@@ -164,8 +164,11 @@ static int session_new(struct sockbeat *sb, const struct sockbeat_opts *opts)
 	err = channel_request(&k->requests, nlh, read_session, &s);
 	if (!err && s.fd < 0)
 		return sb_fail(sb, -EBADMSG, "session-new: answer without fd");
-	if (err)
+	if (err) {
+		if (s.fd >= 0)
+			close(s.fd);
 		return kernel_fail(sb, "session-new", &k->requests, err);
+	}
 	sb->session_fd = s.fd;
 	return 0;
 }

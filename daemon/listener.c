@@ -67,8 +67,9 @@ int listener_watch(struct reactor *r, bool on)
 			.data.u64 = REACTOR_MARK_LISTEN + i,
 		};
 
+		/* After a failure some may be as wanted already. */
 		if (epoll_ctl(r->epoll_fd, on ? EPOLL_CTL_ADD : EPOLL_CTL_DEL,
-			      r->listen_fd[i], &event))
+			      r->listen_fd[i], &event) && errno != EEXIST && errno != ENOENT)
 			return -errno;
 	}
 	return 0;
@@ -100,8 +101,10 @@ void listener_resume(struct reactor *r)
 {
 	if (!r->accept_paused || r->draining)
 		return;
-	r->accept_paused = false;
-	listener_watch(r, true);
+	if (listener_watch(r, true))
+		r->accept_retry_ms = reactor_now_ms() + ACCEPT_RETRY_MS;
+	else
+		r->accept_paused = false;
 }
 
 static bool over_limit(struct reactor *r)

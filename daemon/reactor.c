@@ -84,19 +84,28 @@ static uint32_t interest_of(const struct reactor *r, const struct conn *c)
  *
  * epoll looks at the socket's state anew at each change, in edge mode too: what
  * arrived while nobody watched is reported.
+ *
+ * Return: 0 or a negative errno, which only the first call for a connection
+ * can give (ENOMEM, ENOSPC).
  */
-void reactor_watch(struct reactor *r, struct conn *c)
+int reactor_watch(struct reactor *r, struct conn *c)
 {
 	struct epoll_event event = {
 		.events = interest_of(r, c),
 		.data.u64 = c->handle,
 	};
 
-	if (event.events == c->interest)
-		return;
-	if (epoll_ctl(r->epoll_fd, c->interest ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, c->fd, &event))
-		log_error("epoll_ctl reactor=%u error=\"%s\"", r->index, strerror(errno));
+	if (c->is_watched && event.events == c->interest)
+		return 0;
+	if (epoll_ctl(r->epoll_fd, c->is_watched ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, c->fd, &event)) {
+		int err = -errno;
+
+		log_error("epoll_ctl reactor=%u error=\"%s\"", r->index, strerror(-err));
+		return err;
+	}
+	c->is_watched = true;
 	c->interest = event.events;
+	return 0;
 }
 
 /**
@@ -106,8 +115,8 @@ void reactor_watch(struct reactor *r, struct conn *c)
  * @fd: the socket
  * @now_ms: reactor_now_ms() of a moment ago
  *
- * Return: the connection, or NULL without memory; @handle and @fd are the
- * caller's then.
+ * Return: the connection, or NULL without memory (epoll's included); @handle
+ * and @fd are the caller's then.
  */
 struct conn *reactor_open(struct reactor *r, uint64_t handle, int fd, uint64_t now_ms)
 {
@@ -126,10 +135,13 @@ struct conn *reactor_open(struct reactor *r, uint64_t handle, int fd, uint64_t n
 	c->handle = handle;
 	c->fd = fd;
 	c->window_ms = now_ms;
+	if (reactor_watch(r, c)) {
+		c->handle = 0;
+		return NULL;
+	}
 	r->counters.connections++;
 	if (r->service->opened)
 		r->service->opened(r, c);
-	reactor_watch(r, c);
 	return c;
 }
 
@@ -144,7 +156,7 @@ void reactor_retire(struct reactor *r)
 {
 	if (!r->n_retired)
 		return;
-	if (sockbeat_del(r->sb, r->retired.handle, r->n_retired) < 0)
+	if (sockbeat_del(r->sb, r->retired.handle, r->n_retired) != (int)r->n_retired)
 		log_error("untrack reactor=%u error=\"%s\"", r->index, sockbeat_strerror(r->sb));
 	for (unsigned int i = 0; i < r->n_retired; i++) {
 		/* Tells the peer even if a copy of the descriptor is left. */
@@ -249,12 +261,27 @@ static void close_silent(struct reactor *r, struct conn *c, const struct sockbea
 	reactor_close(r, c, CLOSE_SILENT);
 }
 
-/* What the session says of peers; a bounded number, it stays readable. */
+/* Where only heartbeats count, one that has arrived but was not read yet must
+ * not cost the client its connection: this process may have been stalled.
+ */
+static bool heartbeat_waits(struct reactor *r, struct conn *c)
+{
+	uint64_t handle = c->handle, before = r->counters.heartbeats;
+
+	if (r->config->source == SOCKBEAT_SOURCE_ACTIVITY || c->is_paused || c->is_ready)
+		return false;
+	read_conn(r, c);
+	return !find(r, handle) || r->counters.heartbeats != before;
+}
+
+/* What the session says of peers, a bounded number at a time. */
 static void session_events(struct reactor *r)
 {
 	struct sockbeat_event events[SILENT_PER_TURN];
 	int n = sockbeat_events(r->sb, events, SILENT_PER_TURN);
 
+	/* The library may hold more than its descriptor shows. */
+	r->session_more = n == SILENT_PER_TURN;
 	if (n < 0)
 		log_error("session reactor=%u error=\"%s\"", r->index, sockbeat_strerror(r->sb));
 	for (int i = 0; i < n; i++) {
@@ -262,7 +289,7 @@ static void session_events(struct reactor *r)
 
 		if (!c)
 			continue;	/* ended in the meantime */
-		if (events[i].kind == SOCKBEAT_EVENT_KIND_SILENT)
+		if (events[i].kind == SOCKBEAT_EVENT_KIND_SILENT && !heartbeat_waits(r, c))
 			close_silent(r, c, &events[i]);
 		else if (events[i].kind == SOCKBEAT_EVENT_KIND_GONE)
 			reactor_close(r, c, CLOSE_RESET);
@@ -297,7 +324,7 @@ static int wait_ms(struct reactor *r)
 {
 	uint64_t now_ms, until_ms;
 
-	if (!TAILQ_EMPTY(&r->ready))
+	if (r->session_more || !TAILQ_EMPTY(&r->ready))
 		return 0;
 	if (r->draining)
 		until_ms = r->drain_end_ms;
@@ -345,7 +372,7 @@ static bool run_turn(struct reactor *r)
 	}
 	dispatch(r, events, n, &session);
 	run_ready(r);
-	if (session)
+	if (session || r->session_more)
 		session_events(r);
 	reactor_retire(r);
 	if (r->draining)

@@ -59,6 +59,7 @@ struct reactor_shared {
  * @wake_fd: eventfd that makes it look at @shared->stop and @snapshot
  * @listen_fd: as many as the settings name
  * @listen_ready: bit for each listener that epoll reported in this turn
+ * @session_more: the session may have more events than were taken
  * @accept_paused: no descriptors were left: listeners are off epoll for now
  * @accept_retry_ms: when to try accept() again if nothing closes before
  * @draining: no more connections, only the queues of the present ones
@@ -88,6 +89,7 @@ struct reactor {
 	uint32_t listen_ready;
 	bool accept_paused;
 	uint64_t accept_retry_ms;
+	bool session_more;
 	bool draining;
 	uint64_t drain_end_ms;
 	uint32_t capacity;
@@ -115,7 +117,7 @@ void reactor_destroy(struct reactor *r);
 
 struct conn *reactor_open(struct reactor *r, uint64_t handle, int fd, uint64_t now_ms);
 void reactor_close(struct reactor *r, struct conn *c, enum close_cause cause);
-void reactor_watch(struct reactor *r, struct conn *c);
+int reactor_watch(struct reactor *r, struct conn *c);
 void reactor_retire(struct reactor *r);
 void reactor_each(struct reactor *r, void (*fn)(struct reactor *r, struct conn *c));
 uint64_t reactor_now_ms(void);

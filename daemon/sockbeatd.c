@@ -195,7 +195,7 @@ static int start(struct config *config, struct reactor_shared *shared,
 
 static int serve(struct config *config, int signal_fd, int stats_fd)
 {
-	struct reactor **reactors = calloc(config->reactors, sizeof(*reactors));
+	struct reactor **reactors = calloc(config->reactors, sizeof(struct reactor *));
 	struct reactor_shared shared = { 0 };
 	unsigned int n = 0;
 	int err = reactors ? start(config, &shared, reactors, &n) : -ENOMEM;
@@ -228,6 +228,8 @@ static int run_daemon(struct config *config)
 		return EXIT_FAILURE;
 	}
 	raise_nofile(config);
+	/* A log or a client that has gone is an error to its writer, no more. */
+	signal(SIGPIPE, SIG_IGN);
 	signal_fd = open_signals();
 	if (signal_fd < 0) {
 		log_error("signalfd error=\"%s\"", strerror(errno));

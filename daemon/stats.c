@@ -36,6 +36,7 @@
 static int bind_path(int fd, const char *path)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct stat st;
 
 	if (strlen(path) >= sizeof(address.sun_path))
 		return -ENAMETOOLONG;
@@ -43,7 +44,7 @@ static int bind_path(int fd, const char *path)
 	/* One that nobody listens on is what a killed daemon left behind. */
 	if (!connect(fd, (struct sockaddr *)&address, sizeof(address)))
 		return -EADDRINUSE;
-	if (errno == ECONNREFUSED)
+	if (errno == ECONNREFUSED && !lstat(path, &st) && S_ISSOCK(st.st_mode))
 		unlink(path);
 	if (bind(fd, (struct sockaddr *)&address, sizeof(address)) ||
 	    chmod(path, 0660) || listen(fd, 16))

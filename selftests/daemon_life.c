@@ -317,6 +317,62 @@ TEST_F(daemon, wrong_setting_is_explained)
 	EXPECT_EQ(1, WEXITSTATUS(sockbeatd_wait(&self->d)));
 }
 
+/* A wrong path must not cost anyone a file. */
+TEST_F(daemon, stats_socket_spares_files)
+{
+	char path[64];
+	int fd;
+
+	/* Where the fixture's daemon wants its socket. */
+	snprintf(path, sizeof(path), "/tmp/sockbeatd-stats-%d", getpid());
+	fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(-1, start_limited(self, variant, 0, (const char *const[]){ NULL }));
+	EXPECT_NE(NULL, strstr(self->d.log, "Address already in use"));
+	EXPECT_EQ(0, access(path, F_OK));
+	EXPECT_EQ(1, WEXITSTATUS(sockbeatd_wait(&self->d)));
+	close(fd);
+}
+
+/* Who reads the log may go; the service stays. */
+TEST_F(daemon, log_reader_that_goes)
+{
+	int c;
+
+	START("log_level=debug");
+	close(self->d.log_fd);
+	c = client(self);
+	EXPECT_TRUE(is_served(c));
+	close(c);
+	c = client(self);
+	EXPECT_TRUE(is_served(c));
+	close(c);
+	EXPECT_EQ(0, kill(self->d.pid, SIGTERM));
+	self->d.log_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	EXPECT_EQ(0, sockbeatd_wait(&self->d));
+}
+
+/* With clients that are paused or idle the end comes at once in both modes. */
+TEST_F(daemon, sigterm_is_quick)
+{
+	uint64_t start;
+	int fds[20];
+
+	START("drain_timeout_ms=20000");
+	for (int i = 0; i < 20; i++) {
+		fds[i] = client(self);
+		ASSERT_TRUE(is_served(fds[i]));
+		/* Bytes that arrive as it ends: part of a frame. */
+		ASSERT_TRUE(put(fds[i], wire_heartbeat, 5));
+	}
+	start = now_ms();
+	EXPECT_EQ(0, sockbeatd_stop(&self->d));
+	EXPECT_GT(10000, now_ms() - start);
+	EXPECT_EQ(NULL, strstr(self->d.log, "epoll_ctl"));
+	for (int i = 0; i < 20; i++)
+		close(fds[i]);
+}
+
 static int run_load(FIXTURE_DATA(daemon) *self, const char *args)
 {
 	char path[PATH_MAX];

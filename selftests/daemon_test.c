@@ -156,6 +156,31 @@ TEST_F(daemon, flood_ends_the_connection)
 	close(bad);
 }
 
+/* Bursts that leave more than a second between them are a flood all the same,
+ * and the limit for every second that passed is not.
+ */
+TEST_F(daemon, flood_in_bursts)
+{
+	static uint8_t wire[8 * 2000];
+	int good, bad;
+
+	START("max_frames_per_s=50");
+	for (size_t i = 1; i < sizeof(wire); i += 8)
+		wire[i] = 8;
+	good = client(self);
+	bad = client(self);
+	ASSERT_TRUE(is_served(good));
+	ASSERT_TRUE(is_served(bad));
+	poll(NULL, 0, 2200);
+	ASSERT_TRUE(put(good, wire, 8 * 110));
+	EXPECT_TRUE(expect(good, wire, 8 * 110));
+	ASSERT_TRUE(put(bad, wire, sizeof(wire)));
+	EXPECT_TRUE(expect_end(bad));
+	EXPECT_EQ(1, closed(self, "flood"));
+	close(good);
+	close(bad);
+}
+
 static bool expect_repeated(int fd, const uint8_t *frame, size_t len, size_t total)
 {
 	for (; total >= len; total -= len) {
