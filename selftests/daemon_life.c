@@ -352,27 +352,6 @@ TEST_F(daemon, log_reader_that_goes)
 	EXPECT_EQ(0, sockbeatd_wait(&self->d));
 }
 
-/* With clients that are paused or idle the end comes at once in both modes. */
-TEST_F(daemon, sigterm_is_quick)
-{
-	uint64_t start;
-	int fds[20];
-
-	START("drain_timeout_ms=20000");
-	for (int i = 0; i < 20; i++) {
-		fds[i] = client(self);
-		ASSERT_TRUE(is_served(fds[i]));
-		/* Bytes that arrive as it ends: part of a frame. */
-		ASSERT_TRUE(put(fds[i], wire_heartbeat, 5));
-	}
-	start = now_ms();
-	EXPECT_EQ(0, sockbeatd_stop(&self->d));
-	EXPECT_GT(10000, now_ms() - start);
-	EXPECT_EQ(NULL, strstr(self->d.log, "epoll_ctl"));
-	for (int i = 0; i < 20; i++)
-		close(fds[i]);
-}
-
 static int run_load(FIXTURE_DATA(daemon) *self, const char *args)
 {
 	char path[PATH_MAX];
