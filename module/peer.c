@@ -111,6 +111,19 @@ static void sb_peer_become(struct sb_peer *peer, enum sockbeat_state state)
 	peer->state = state;
 }
 
+static void sb_peer_disarm(struct sb_peer *peer)
+{
+	if (sb_wheel_armed(&peer->node))
+		sb_wheel_del(&peer->session->wheel, &peer->node);
+}
+
+/* Put a live peer where it could expire first. */
+static void sb_peer_arm(struct sb_peer *peer)
+{
+	sb_peer_disarm(peer);
+	sb_session_arm(peer->session, peer, peer->heard_ms + peer->timeout_ms);
+}
+
 static int sb_peer_enter(struct sb_peer *peer, const char **why)
 {
 	struct sb_session *session = peer->session;
@@ -141,7 +154,7 @@ static int sb_peer_enter(struct sb_peer *peer, const char **why)
 	peer->state = SOCKBEAT_STATE_LIVE;
 	session->stats.count[SOCKBEAT_STATE_LIVE]++;
 	session->stats.added++;
-	sb_session_arm(session, peer, peer->heard_ms + peer->timeout_ms);
+	sb_peer_arm(peer);
 	return 0;
 }
 
@@ -212,11 +225,9 @@ int sb_peer_track(struct sb_peer *peer, u64 *handle, u64 until_ms,
 /* What untracking and the socket's end have in common. */
 static struct sock *sb_peer_let_go(struct sb_peer *peer)
 {
-	struct sb_session *session = peer->session;
 	struct sock *sk = peer->sk;
 
-	if (sb_wheel_armed(&peer->node))
-		sb_wheel_del(&session->wheel, &peer->node);
+	sb_peer_disarm(peer);
 	if (sk) {
 		sb_hook_remove(peer);
 		peer->sk = NULL;
@@ -357,9 +368,7 @@ bool sb_peer_revive(struct sb_peer *peer, u64 now_ms)
 		sb_event_push(peer, SB_TELL_HEARD);
 	else
 		sb_event_drop(peer);
-	if (sb_wheel_armed(&peer->node))
-		sb_wheel_del(&session->wheel, &peer->node);
-	sb_session_arm(session, peer, peer->heard_ms + peer->timeout_ms);
+	sb_peer_arm(peer);
 	return true;
 }
 
@@ -379,8 +388,7 @@ void sb_peer_check(struct sb_peer *peer, u64 now_ms)
 	switch (peer->state) {
 	case SOCKBEAT_STATE_LIVE:
 		if (sb_peer_idle_ms(peer, now_ms) < peer->timeout_ms) {
-			sb_session_arm(session, peer,
-				       peer->heard_ms + peer->timeout_ms);
+			sb_peer_arm(peer);
 			break;
 		}
 		sb_peer_become(peer, SOCKBEAT_STATE_SILENT);
@@ -412,9 +420,7 @@ void sb_peer_check(struct sb_peer *peer, u64 now_ms)
 void sb_peer_set(struct sb_peer *peer, const struct sb_peer_conf *conf,
 		 u64 now_ms)
 {
-	struct sb_session *session = peer->session;
-
-	lockdep_assert_held(&session->lock);
+	lockdep_assert_held(&peer->session->lock);
 
 	/* What was heard by the old source counts. */
 	sb_peer_listen(peer, now_ms);
@@ -427,13 +433,10 @@ void sb_peer_set(struct sb_peer *peer, const struct sb_peer_conf *conf,
 	if (conf->has_trigger)
 		peer->trigger = conf->trigger;
 
-	if (peer->state == SOCKBEAT_STATE_SILENT) {
+	if (peer->state == SOCKBEAT_STATE_SILENT)
 		sb_peer_revive(peer, now_ms);
-	} else if (peer->state == SOCKBEAT_STATE_LIVE) {
-		if (sb_wheel_armed(&peer->node))
-			sb_wheel_del(&session->wheel, &peer->node);
-		sb_session_arm(session, peer, peer->heard_ms + peer->timeout_ms);
-	}
+	else if (peer->state == SOCKBEAT_STATE_LIVE)
+		sb_peer_arm(peer);
 }
 
 int __init sb_peer_init(void)

@@ -183,6 +183,19 @@ static void sb_session_work(struct work_struct *work)
 	spin_unlock_bh(&session->lock);
 }
 
+/* A slot's record in the slot page, NULL where the process touched none. */
+static struct sockbeat_slot *sb_session_slot(struct sb_session *session,
+					     u32 index)
+{
+	struct page *page = READ_ONCE(session->pages[index / SB_SLOTS_PER_PAGE]);
+	struct sockbeat_slot *slots;
+
+	if (!page)
+		return NULL;
+	slots = page_address(page);
+	return &slots[index % SB_SLOTS_PER_PAGE];
+}
+
 /**
  * sb_session_stamp - read a peer's beat stamp from the slot page
  * @session: the session
@@ -192,13 +205,9 @@ static void sb_session_work(struct work_struct *work)
  */
 u64 sb_session_stamp(struct sb_session *session, u32 index)
 {
-	struct page *page = READ_ONCE(session->pages[index / SB_SLOTS_PER_PAGE]);
-	struct sockbeat_slot *slots;
+	struct sockbeat_slot *slot = sb_session_slot(session, index);
 
-	if (!page)
-		return 0;
-	slots = page_address(page);
-	return READ_ONCE(slots[index % SB_SLOTS_PER_PAGE].beat_ms);
+	return slot ? READ_ONCE(slot->beat_ms) : 0;
 }
 
 /**
@@ -208,13 +217,10 @@ u64 sb_session_stamp(struct sb_session *session, u32 index)
  */
 void sb_session_clear_stamp(struct sb_session *session, u32 index)
 {
-	struct page *page = READ_ONCE(session->pages[index / SB_SLOTS_PER_PAGE]);
-	struct sockbeat_slot *slots;
+	struct sockbeat_slot *slot = sb_session_slot(session, index);
 
-	if (!page)
-		return;
-	slots = page_address(page);
-	WRITE_ONCE(slots[index % SB_SLOTS_PER_PAGE].beat_ms, 0);
+	if (slot)
+		WRITE_ONCE(slot->beat_ms, 0);
 }
 
 /* Pages of the slot page come into being when the process touches them. */

@@ -259,8 +259,6 @@ TEST_F(silence, source_beat)
 	EXPECT_EQ(SOCKBEAT_EVENT_KIND_SILENT, ev.kind);
 	EXPECT_LE(1000, ev.idle_ms);
 	EXPECT_GE(LATE_MS, ev.late_ms);
-
-	/* A reused slot starts without the old stamp. */
 	ASSERT_EQ(0, client_del(&self->cmd, self->session, handle));
 	munmap(slots, 4096 * sizeof(*slots));
 }
