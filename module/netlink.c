@@ -37,17 +37,20 @@ void sb_extack(struct netlink_ext_ack *extack, const struct nlattr *attr,
  * so the sender has to be whom the socket's opener was, or the opener had the
  * privilege anyway.
  */
-static bool sb_sender_trusted(const struct sk_buff *skb)
+static bool sb_sender_trusted(const struct sk_buff *skb,
+			      struct netlink_ext_ack *extack)
 {
 	const struct sock *sk = NETLINK_CB(skb).sk;
-	const struct file *opener;
+	const struct file *opener = NULL;
 
-	if (!sk || !sk->sk_socket)
-		return false;
-	opener = sk->sk_socket->file;
-	return opener &&
-	       (uid_eq(opener->f_cred->euid, current_euid()) ||
-		file_ns_capable(opener, sock_net(sk)->user_ns, CAP_NET_ADMIN));
+	if (sk && sk->sk_socket)
+		opener = sk->sk_socket->file;
+	if (opener &&
+	    (uid_eq(opener->f_cred->euid, current_euid()) ||
+	     file_ns_capable(opener, sock_net(sk)->user_ns, CAP_NET_ADMIN)))
+		return true;
+	NL_SET_ERR_MSG(extack, "netlink socket was opened by another user");
+	return false;
 }
 
 /**
@@ -69,11 +72,8 @@ struct file *sb_session_file(const struct sk_buff *skb,
 		NL_SET_ERR_MSG(extack, "request names no session fd");
 		return ERR_PTR(-EINVAL);
 	}
-	if (!sb_sender_trusted(skb)) {
-		NL_SET_ERR_MSG(extack,
-			       "netlink socket was opened by another user");
+	if (!sb_sender_trusted(skb, extack))
 		return ERR_PTR(-EPERM);
-	}
 	file = fget(nla_get_s32(attr));
 	if (!file) {
 		NL_SET_ERR_MSG_ATTR(extack, attr, "session fd is not open");
@@ -236,11 +236,8 @@ int sockbeat_nl_session_new_doit(struct sk_buff *skb, struct genl_info *info)
 		NL_SET_ERR_MSG(info->extack, "session-new without capacity");
 		return -EINVAL;
 	}
-	if (!sb_sender_trusted(skb)) {
-		NL_SET_ERR_MSG(info->extack,
-			       "netlink socket was opened by another user");
+	if (!sb_sender_trusted(skb, info->extack))
 		return -EPERM;
-	}
 	fd = get_unused_fd_flags(O_CLOEXEC);
 	if (fd < 0)
 		return fd;
