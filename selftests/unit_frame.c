@@ -7,37 +7,7 @@
 #include <string.h>
 #include "frame.h"
 #include "harness.h"
-
-/* CRC-32 of IEEE 802.3 bit by bit: not the code under test's. */
-static uint32_t reference_crc(const uint8_t *data, size_t len)
-{
-	uint32_t crc = ~0u;
-
-	while (len--) {
-		crc ^= *data++;
-		for (int bit = 0; bit < 8; bit++)
-			crc = crc >> 1 ^ (crc & 1 ? 0xedb88320u : 0);
-	}
-	return ~crc;
-}
-
-static void put_header(uint8_t *frame, uint32_t length, uint32_t type, uint32_t crc)
-{
-	frame[0] = length >> 8;
-	frame[1] = length;
-	frame[2] = type >> 8;
-	frame[3] = type;
-	for (int i = 0; i < 4; i++)
-		frame[4 + i] = crc >> (24 - 8 * i);
-}
-
-static size_t make_echo(uint8_t *frame, size_t body_len, unsigned int seed)
-{
-	for (size_t i = 0; i < body_len; i++)
-		frame[8 + i] = rand_r(&seed);
-	put_header(frame, 8 + body_len, 1, body_len ? reference_crc(frame + 8, body_len) : 0);
-	return 8 + body_len;
-}
+#include "wire.h"
 
 /* From a block of exactly that size, so that a sanitizer sees an overrun. */
 static enum frame_result parse_exact(const uint8_t *data, size_t len, uint32_t max,
@@ -99,7 +69,7 @@ TEST(every_split)
 {
 	uint8_t wire[300];
 	struct frame frame;
-	size_t total = make_echo(wire, 292, 1);
+	size_t total = wire_echo(wire, 292, 1);
 
 	for (size_t len = 0; len < total; len++) {
 		ASSERT_EQ(FRAME_PARTIAL, parse_exact(wire, len, 65535, &frame));
@@ -120,9 +90,9 @@ TEST(many_in_one_read)
 		size_t body = rand_r(&seed) % 1000;
 
 		if (i % 3) {
-			total += make_echo(wire + total, body, i);
+			total += wire_echo(wire + total, body, i);
 		} else {
-			put_header(wire + total, 8, 0, 0);
+			wire_header(wire + total, 8, 0, 0);
 			total += 8;
 		}
 		ends[i] = total;
@@ -140,7 +110,7 @@ TEST(largest)
 	static uint8_t wire[65535];
 	struct frame frame;
 
-	ASSERT_EQ(65535, make_echo(wire, 65527, 3));
+	ASSERT_EQ(65535, wire_echo(wire, 65527, 3));
 	ASSERT_EQ(FRAME_OK, parse_exact(wire, 65535, 65535, &frame));
 	ASSERT_EQ(65535, frame.length);
 	ASSERT_EQ(FRAME_PARTIAL, parse_exact(wire, 65534, 65535, &frame));
@@ -152,7 +122,7 @@ TEST(limit)
 	uint8_t wire[128];
 	struct frame frame;
 
-	make_echo(wire, 92, 4);
+	wire_echo(wire, 92, 4);
 	ASSERT_EQ(FRAME_OK, parse_exact(wire, 100, 100, &frame));
 	ASSERT_EQ(FRAME_BAD_LENGTH, parse_exact(wire, 100, 99, &frame));
 	/* Refused at once: nobody keeps room for a body that is not wanted. */
@@ -165,11 +135,11 @@ TEST(bad_length)
 	struct frame frame;
 
 	for (uint32_t length = 0; length < 8; length++) {
-		put_header(wire, length, length % 2, 0);
+		wire_header(wire, length, length % 2, 0);
 		ASSERT_EQ(FRAME_BAD_LENGTH, parse_exact(wire, 8, 65535, &frame));
 	}
 	/* A heartbeat is a header alone, whatever its CRC says. */
-	put_header(wire, 9, 0, reference_crc(wire + 8, 1));
+	wire_header(wire, 9, 0, wire_crc(wire + 8, 1));
 	ASSERT_EQ(FRAME_BAD_LENGTH, parse_exact(wire, 9, 65535, &frame));
 }
 
@@ -177,7 +147,7 @@ TEST(bad_crc)
 {
 	uint8_t wire[64];
 	struct frame frame;
-	size_t total = make_echo(wire, 40, 5);
+	size_t total = wire_echo(wire, 40, 5);
 
 	/* Any one wrong bit of CRC or body is seen. */
 	for (size_t bit = 4 * 8; bit < total * 8; bit++) {
@@ -187,9 +157,9 @@ TEST(bad_crc)
 	}
 	ASSERT_EQ(FRAME_OK, parse_exact(wire, total, 65535, &frame));
 
-	put_header(wire, 8, 0, 1);
+	wire_header(wire, 8, 0, 1);
 	ASSERT_EQ(FRAME_BAD_CRC, parse_exact(wire, 8, 65535, &frame));
-	put_header(wire, 8, 1, 0x80000000);
+	wire_header(wire, 8, 1, 0x80000000);
 	ASSERT_EQ(FRAME_BAD_CRC, parse_exact(wire, 8, 65535, &frame));
 }
 
@@ -199,7 +169,7 @@ TEST(bad_type)
 	struct frame frame;
 
 	for (uint32_t type = 2; type < 65536; type++) {
-		put_header(wire, 8, type, 0);
+		wire_header(wire, 8, type, 0);
 		ASSERT_EQ(FRAME_BAD_TYPE, frame_parse(wire, 8, 65535, &frame));
 	}
 }
@@ -221,7 +191,7 @@ static enum frame_result reference_parse(const uint8_t *data, size_t len, uint32
 		return FRAME_BAD_TYPE;
 	if (len < length)
 		return FRAME_PARTIAL;
-	return crc == (length > 8 ? reference_crc(data + 8, length - 8) : 0) ?
+	return crc == (length > 8 ? wire_crc(data + 8, length - 8) : 0) ?
 		FRAME_OK : FRAME_BAD_CRC;
 }
 
@@ -244,8 +214,8 @@ TEST(garbage)
 		wire[2] = rand_r(&seed) % 16 ? 0 : wire[2];
 		wire[3] %= 3;
 		if (wire[1] >= 8 && rand_r(&seed) % 2)
-			put_header(wire, wire[1], wire[3], wire[1] > 8 && wire[1] <= 64 ?
-				   reference_crc(wire + 8, wire[1] - 8) : 0);
+			wire_header(wire, wire[1], wire[3], wire[1] > 8 && wire[1] <= 64 ?
+				   wire_crc(wire + 8, wire[1] - 8) : 0);
 
 		result = parse_exact(wire, len, max, &frame);
 		ASSERT_EQ(reference_parse(wire, len, max), result);
