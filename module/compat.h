@@ -79,6 +79,12 @@ sb_compat_join_ops(struct genl_ops *ops, const struct genl_split_ops *split,
 }
 #endif
 
+/* Before 6.3 an extended acknowledgement's text was a constant. */
+#ifndef NL_SET_ERR_MSG_ATTR_FMT
+#define NL_SET_ERR_MSG_ATTR_FMT(extack, attr, fmt, args...)		\
+	sb_extack(extack, attr, sb_later_text(fmt, ##args))
+#endif
+
 static inline struct nlattr **sb_dump_attrs(struct netlink_callback *cb)
 {
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 6, 0)

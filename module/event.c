@@ -81,6 +81,10 @@ static void sb_event_delivered(struct sb_peer *peer, u64 now_ms)
 {
 	struct sb_session *session = peer->session;
 
+	if (peer->state == SOCKBEAT_STATE_RECYCLING) {
+		sb_recycle_told(peer, now_ms);
+		return;
+	}
 	peer->told = peer->pending == SB_TELL_SILENT;
 	sb_event_drop(peer);
 	if (peer->state == SOCKBEAT_STATE_LIVE)

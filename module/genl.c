@@ -26,32 +26,45 @@ static const struct netlink_range_validation sockbeat_a_session_renotify_ms_rang
 	.max	= SOCKBEAT_MAX_TIMEOUT_MS,
 };
 
+static const struct netlink_range_validation sockbeat_a_session_recycle_delay_ms_range = {
+	.max	= SOCKBEAT_MAX_DELAY_MS,
+};
+
 static const struct netlink_range_validation sockbeat_a_peer_timeout_ms_range = {
 	.min	= SOCKBEAT_MIN_TIMEOUT_MS,
 	.max	= SOCKBEAT_MAX_TIMEOUT_MS,
 };
 
+static const struct netlink_range_validation sockbeat_a_peer_recycle_delay_ms_range = {
+	.max	= SOCKBEAT_MAX_DELAY_MS,
+};
+
 /* Common nested types */
-const struct nla_policy sockbeat_peer_nl_policy[SOCKBEAT_A_PEER_COOKIE + 1] = {
+const struct nla_policy sockbeat_peer_nl_policy[SOCKBEAT_A_PEER_LEFT_MS + 1] = {
 	[SOCKBEAT_A_PEER_HANDLE] = { .type = NLA_U64, },
 	[SOCKBEAT_A_PEER_FD] = NLA_POLICY_MIN(NLA_S32, 0),
 	[SOCKBEAT_A_PEER_TIMEOUT_MS] = NLA_POLICY_FULL_RANGE(NLA_U32, &sockbeat_a_peer_timeout_ms_range),
 	[SOCKBEAT_A_PEER_SOURCE] = NLA_POLICY_MAX(NLA_U32, 2),
 	[SOCKBEAT_A_PEER_TRIGGER] = NLA_POLICY_MAX(NLA_U32, 1),
 	[SOCKBEAT_A_PEER_USER_DATA] = { .type = NLA_U64, },
-	[SOCKBEAT_A_PEER_STATE] = NLA_POLICY_MAX(NLA_U32, 2),
+	[SOCKBEAT_A_PEER_STATE] = NLA_POLICY_MAX(NLA_U32, 3),
 	[SOCKBEAT_A_PEER_IDLE_MS] = { .type = NLA_U64, },
 	[SOCKBEAT_A_PEER_TCP_STATE] = { .type = NLA_U32, },
 	[SOCKBEAT_A_PEER_COOKIE] = { .type = NLA_U64, },
+	[SOCKBEAT_A_PEER_RECYCLE_DELAY_MS] = NLA_POLICY_FULL_RANGE(NLA_U32, &sockbeat_a_peer_recycle_delay_ms_range),
+	[SOCKBEAT_A_PEER_END] = NLA_POLICY_MAX(NLA_U32, 2),
+	[SOCKBEAT_A_PEER_HOLD] = { .type = NLA_FLAG, },
+	[SOCKBEAT_A_PEER_LEFT_MS] = { .type = NLA_U64, },
 };
 
 /* SOCKBEAT_CMD_SESSION_NEW - do */
-static const struct nla_policy sockbeat_session_new_nl_policy[SOCKBEAT_A_SESSION_TRIGGER + 1] = {
+static const struct nla_policy sockbeat_session_new_nl_policy[SOCKBEAT_A_SESSION_RECYCLE_DELAY_MS + 1] = {
 	[SOCKBEAT_A_SESSION_CAPACITY] = NLA_POLICY_FULL_RANGE(NLA_U32, &sockbeat_a_session_capacity_range),
 	[SOCKBEAT_A_SESSION_TIMEOUT_MS] = NLA_POLICY_FULL_RANGE(NLA_U32, &sockbeat_a_session_timeout_ms_range),
 	[SOCKBEAT_A_SESSION_RENOTIFY_MS] = NLA_POLICY_FULL_RANGE(NLA_U32, &sockbeat_a_session_renotify_ms_range),
 	[SOCKBEAT_A_SESSION_SOURCE] = NLA_POLICY_MAX(NLA_U32, 2),
 	[SOCKBEAT_A_SESSION_TRIGGER] = NLA_POLICY_MAX(NLA_U32, 1),
+	[SOCKBEAT_A_SESSION_RECYCLE_DELAY_MS] = NLA_POLICY_FULL_RANGE(NLA_U32, &sockbeat_a_session_recycle_delay_ms_range),
 };
 
 /* SOCKBEAT_CMD_SESSION_GET - do */
@@ -60,12 +73,13 @@ static const struct nla_policy sockbeat_session_get_nl_policy[SOCKBEAT_A_SESSION
 };
 
 /* SOCKBEAT_CMD_SESSION_SET - do */
-static const struct nla_policy sockbeat_session_set_nl_policy[SOCKBEAT_A_SESSION_TRIGGER + 1] = {
+static const struct nla_policy sockbeat_session_set_nl_policy[SOCKBEAT_A_SESSION_RECYCLE_DELAY_MS + 1] = {
 	[SOCKBEAT_A_SESSION_FD] = NLA_POLICY_MIN(NLA_S32, 0),
 	[SOCKBEAT_A_SESSION_TIMEOUT_MS] = NLA_POLICY_FULL_RANGE(NLA_U32, &sockbeat_a_session_timeout_ms_range),
 	[SOCKBEAT_A_SESSION_RENOTIFY_MS] = NLA_POLICY_FULL_RANGE(NLA_U32, &sockbeat_a_session_renotify_ms_range),
 	[SOCKBEAT_A_SESSION_SOURCE] = NLA_POLICY_MAX(NLA_U32, 2),
 	[SOCKBEAT_A_SESSION_TRIGGER] = NLA_POLICY_MAX(NLA_U32, 1),
+	[SOCKBEAT_A_SESSION_RECYCLE_DELAY_MS] = NLA_POLICY_FULL_RANGE(NLA_U32, &sockbeat_a_session_recycle_delay_ms_range),
 };
 
 /* SOCKBEAT_CMD_SESSION_BIND - do */
@@ -91,27 +105,39 @@ static const struct nla_policy sockbeat_peer_del_nl_policy[SOCKBEAT_A_SESSION_PE
 	[SOCKBEAT_A_SESSION_PEER] = NLA_POLICY_NESTED(sockbeat_peer_nl_policy),
 };
 
+/* SOCKBEAT_CMD_PEER_RECYCLE - do */
+static const struct nla_policy sockbeat_peer_recycle_nl_policy[SOCKBEAT_A_SESSION_PEER + 1] = {
+	[SOCKBEAT_A_SESSION_FD] = NLA_POLICY_MIN(NLA_S32, 0),
+	[SOCKBEAT_A_SESSION_PEER] = NLA_POLICY_NESTED(sockbeat_peer_nl_policy),
+};
+
+/* SOCKBEAT_CMD_RECYCLE_EXTEND - do */
+static const struct nla_policy sockbeat_recycle_extend_nl_policy[SOCKBEAT_A_SESSION_PEER + 1] = {
+	[SOCKBEAT_A_SESSION_FD] = NLA_POLICY_MIN(NLA_S32, 0),
+	[SOCKBEAT_A_SESSION_PEER] = NLA_POLICY_NESTED(sockbeat_peer_nl_policy),
+};
+
 /* SOCKBEAT_CMD_PEER_GET - do */
 static const struct nla_policy sockbeat_peer_get_do_nl_policy[SOCKBEAT_A_SESSION_STATES + 1] = {
 	[SOCKBEAT_A_SESSION_FD] = NLA_POLICY_MIN(NLA_S32, 0),
 	[SOCKBEAT_A_SESSION_PEER] = NLA_POLICY_NESTED(sockbeat_peer_nl_policy),
-	[SOCKBEAT_A_SESSION_STATES] = NLA_POLICY_MASK(NLA_U32, 0x7),
+	[SOCKBEAT_A_SESSION_STATES] = NLA_POLICY_MASK(NLA_U32, 0xf),
 };
 
 /* SOCKBEAT_CMD_PEER_GET - dump */
 static const struct nla_policy sockbeat_peer_get_dump_nl_policy[SOCKBEAT_A_SESSION_STATES + 1] = {
 	[SOCKBEAT_A_SESSION_FD] = NLA_POLICY_MIN(NLA_S32, 0),
 	[SOCKBEAT_A_SESSION_PEER] = NLA_POLICY_NESTED(sockbeat_peer_nl_policy),
-	[SOCKBEAT_A_SESSION_STATES] = NLA_POLICY_MASK(NLA_U32, 0x7),
+	[SOCKBEAT_A_SESSION_STATES] = NLA_POLICY_MASK(NLA_U32, 0xf),
 };
 
 /* Ops table for sockbeat */
-const struct genl_split_ops sockbeat_nl_ops[9] = {
+const struct genl_split_ops sockbeat_nl_ops[11] = {
 	{
 		.cmd		= SOCKBEAT_CMD_SESSION_NEW,
 		.doit		= sockbeat_nl_session_new_doit,
 		.policy		= sockbeat_session_new_nl_policy,
-		.maxattr	= SOCKBEAT_A_SESSION_TRIGGER,
+		.maxattr	= SOCKBEAT_A_SESSION_RECYCLE_DELAY_MS,
 		.flags		= GENL_CMD_CAP_DO,
 	},
 	{
@@ -125,7 +151,7 @@ const struct genl_split_ops sockbeat_nl_ops[9] = {
 		.cmd		= SOCKBEAT_CMD_SESSION_SET,
 		.doit		= sockbeat_nl_session_set_doit,
 		.policy		= sockbeat_session_set_nl_policy,
-		.maxattr	= SOCKBEAT_A_SESSION_TRIGGER,
+		.maxattr	= SOCKBEAT_A_SESSION_RECYCLE_DELAY_MS,
 		.flags		= GENL_CMD_CAP_DO,
 	},
 	{
@@ -153,6 +179,20 @@ const struct genl_split_ops sockbeat_nl_ops[9] = {
 		.cmd		= SOCKBEAT_CMD_PEER_DEL,
 		.doit		= sockbeat_nl_peer_del_doit,
 		.policy		= sockbeat_peer_del_nl_policy,
+		.maxattr	= SOCKBEAT_A_SESSION_PEER,
+		.flags		= GENL_CMD_CAP_DO,
+	},
+	{
+		.cmd		= SOCKBEAT_CMD_PEER_RECYCLE,
+		.doit		= sockbeat_nl_peer_recycle_doit,
+		.policy		= sockbeat_peer_recycle_nl_policy,
+		.maxattr	= SOCKBEAT_A_SESSION_PEER,
+		.flags		= GENL_CMD_CAP_DO,
+	},
+	{
+		.cmd		= SOCKBEAT_CMD_RECYCLE_EXTEND,
+		.doit		= sockbeat_nl_recycle_extend_doit,
+		.policy		= sockbeat_recycle_extend_nl_policy,
 		.maxattr	= SOCKBEAT_A_SESSION_PEER,
 		.flags		= GENL_CMD_CAP_DO,
 	},

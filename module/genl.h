@@ -12,10 +12,10 @@
 #include <uapi/linux/sockbeat.h>
 
 /* Common nested types */
-extern const struct nla_policy sockbeat_peer_nl_policy[SOCKBEAT_A_PEER_COOKIE + 1];
+extern const struct nla_policy sockbeat_peer_nl_policy[SOCKBEAT_A_PEER_LEFT_MS + 1];
 
 /* Ops table for sockbeat */
-extern const struct genl_split_ops sockbeat_nl_ops[9];
+extern const struct genl_split_ops sockbeat_nl_ops[11];
 
 int sockbeat_nl_peer_get_start(struct netlink_callback *cb);
 int sockbeat_nl_peer_get_done(struct netlink_callback *cb);
@@ -27,6 +27,9 @@ int sockbeat_nl_session_bind_doit(struct sk_buff *skb, struct genl_info *info);
 int sockbeat_nl_peer_add_doit(struct sk_buff *skb, struct genl_info *info);
 int sockbeat_nl_peer_set_doit(struct sk_buff *skb, struct genl_info *info);
 int sockbeat_nl_peer_del_doit(struct sk_buff *skb, struct genl_info *info);
+int sockbeat_nl_peer_recycle_doit(struct sk_buff *skb, struct genl_info *info);
+int sockbeat_nl_recycle_extend_doit(struct sk_buff *skb,
+				    struct genl_info *info);
 int sockbeat_nl_peer_get_doit(struct sk_buff *skb, struct genl_info *info);
 int sockbeat_nl_peer_get_dumpit(struct sk_buff *skb,
 				struct netlink_callback *cb);

@@ -3,7 +3,7 @@
  * Start and end of the module.
  *
  * A session's file holds the module, so at exit there is no session, no peer
- * and no work left.
+ * and no work left; only a task may still be on its way out of a request.
  */
 #include <linux/init.h>
 #include <linux/module.h>
@@ -41,6 +41,7 @@ peer_exit:
 static void __exit sb_exit(void)
 {
 	sb_netlink_exit();
+	sb_later_exit();
 	sb_session_exit();
 	sb_hook_exit();
 	sb_peer_exit();

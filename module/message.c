@@ -34,6 +34,8 @@ int sb_put_stats(struct sk_buff *skb, const struct sb_stats *stats)
 		{ SOCKBEAT_A_STATS_TICK_NS, stats->tick_ns },
 		{ SOCKBEAT_A_STATS_CHECKS, stats->checks },
 		{ SOCKBEAT_A_STATS_POSTPONED, stats->postponed },
+		{ SOCKBEAT_A_STATS_RECYCLES, stats->recycles },
+		{ SOCKBEAT_A_STATS_RECYCLED, stats->recycled },
 	};
 	unsigned int i;
 
@@ -43,7 +45,9 @@ int sb_put_stats(struct sk_buff *skb, const struct sb_stats *stats)
 	    nla_put_u32(skb, SOCKBEAT_A_STATS_SILENT,
 			stats->count[SOCKBEAT_STATE_SILENT]) ||
 	    nla_put_u32(skb, SOCKBEAT_A_STATS_GONE,
-			stats->count[SOCKBEAT_STATE_GONE]))
+			stats->count[SOCKBEAT_STATE_GONE]) ||
+	    nla_put_u32(skb, SOCKBEAT_A_STATS_RECYCLING,
+			stats->count[SOCKBEAT_STATE_RECYCLING]))
 		return -EMSGSIZE;
 	for (i = 0; i < ARRAY_SIZE(counters); i++) {
 		if (nla_put_u64_64bit(skb, counters[i].type, counters[i].value,
@@ -54,28 +58,50 @@ int sb_put_stats(struct sk_buff *skb, const struct sb_stats *stats)
 	return 0;
 }
 
+static bool sb_put_quarantine(struct sk_buff *skb, const struct sb_peer *peer,
+			      u64 now_ms)
+{
+	u64 left_ms = peer->recycle_end_ms > now_ms ?
+		      peer->recycle_end_ms - now_ms : 0;
+
+	return !nla_put_u64_64bit(skb, SOCKBEAT_A_PEER_LEFT_MS, left_ms,
+				  SOCKBEAT_A_PEER_PAD) &&
+	       (!peer->hold || !nla_put_flag(skb, SOCKBEAT_A_PEER_HOLD));
+}
+
+static bool sb_put_tracking(struct sk_buff *skb, struct sb_peer *peer,
+			    u64 now_ms)
+{
+	const struct sock *sk = peer->sk;
+
+	if (nla_put_u32(skb, SOCKBEAT_A_PEER_TIMEOUT_MS, peer->timeout_ms) ||
+	    nla_put_u32(skb, SOCKBEAT_A_PEER_SOURCE, peer->source) ||
+	    nla_put_u32(skb, SOCKBEAT_A_PEER_TRIGGER, peer->trigger) ||
+	    nla_put_u64_64bit(skb, SOCKBEAT_A_PEER_IDLE_MS,
+			      sb_peer_idle_ms(peer, now_ms), SOCKBEAT_A_PEER_PAD))
+		return false;
+	return !sk ||
+	       (!nla_put_u32(skb, SOCKBEAT_A_PEER_TCP_STATE,
+			     READ_ONCE(sk->sk_state)) &&
+		!nla_put_u64_64bit(skb, SOCKBEAT_A_PEER_COOKIE,
+				   atomic64_read(&sk->sk_cookie),
+				   SOCKBEAT_A_PEER_PAD));
+}
+
 static bool sb_put_peer(struct sk_buff *skb, struct sb_peer *peer, u64 now_ms)
 {
 	struct nlattr *nest = nla_nest_start(skb, SOCKBEAT_A_SESSION_PEER);
-	const struct sock *sk = peer->sk;
-	u64 idle_ms = sb_peer_idle_ms(peer, now_ms);
 
 	if (!nest ||
 	    nla_put_u64_64bit(skb, SOCKBEAT_A_PEER_HANDLE, sb_peer_handle(peer),
 			      SOCKBEAT_A_PEER_PAD) ||
-	    nla_put_u32(skb, SOCKBEAT_A_PEER_TIMEOUT_MS, peer->timeout_ms) ||
-	    nla_put_u32(skb, SOCKBEAT_A_PEER_SOURCE, peer->source) ||
-	    nla_put_u32(skb, SOCKBEAT_A_PEER_TRIGGER, peer->trigger) ||
 	    nla_put_u64_64bit(skb, SOCKBEAT_A_PEER_USER_DATA, peer->user_data,
 			      SOCKBEAT_A_PEER_PAD) ||
-	    nla_put_u32(skb, SOCKBEAT_A_PEER_STATE, peer->state) ||
-	    nla_put_u64_64bit(skb, SOCKBEAT_A_PEER_IDLE_MS, idle_ms,
-			      SOCKBEAT_A_PEER_PAD))
+	    nla_put_u32(skb, SOCKBEAT_A_PEER_STATE, peer->state))
 		return false;
-	if (sk &&
-	    (nla_put_u32(skb, SOCKBEAT_A_PEER_TCP_STATE, READ_ONCE(sk->sk_state)) ||
-	     nla_put_u64_64bit(skb, SOCKBEAT_A_PEER_COOKIE,
-			       atomic64_read(&sk->sk_cookie), SOCKBEAT_A_PEER_PAD)))
+	if (peer->state == SOCKBEAT_STATE_RECYCLING ?
+	    !sb_put_quarantine(skb, peer, now_ms) :
+	    !sb_put_tracking(skb, peer, now_ms))
 		return false;
 	nla_nest_end(skb, nest);
 	return true;
@@ -127,6 +153,29 @@ struct sk_buff *sb_message_new(struct sb_session *session)
 	return skb;
 }
 
+/* The times of an event: what it counts from differs. */
+static bool sb_put_when(struct sk_buff *skb, struct sb_peer *peer, u64 now_ms)
+{
+	u64 idle_ms, late_ms;
+
+	if (peer->state == SOCKBEAT_STATE_RECYCLING) {
+		late_ms = now_ms > peer->recycle_end_ms ?
+			  now_ms - peer->recycle_end_ms : 0;
+		return !nla_put_u64_64bit(skb, SOCKBEAT_A_EVENT_LATE_MS, late_ms,
+					  SOCKBEAT_A_EVENT_PAD);
+	}
+	idle_ms = sb_peer_idle_ms(peer, now_ms);
+	/* The peer may have been heard since it was found silent. */
+	late_ms = idle_ms > peer->timeout_ms ? idle_ms - peer->timeout_ms : 0;
+	return !nla_put_u64_64bit(skb, SOCKBEAT_A_EVENT_IDLE_MS, idle_ms,
+				  SOCKBEAT_A_EVENT_PAD) &&
+	       (peer->pending != SB_TELL_SILENT ||
+		!nla_put_u64_64bit(skb, SOCKBEAT_A_EVENT_LATE_MS, late_ms,
+				   SOCKBEAT_A_EVENT_PAD)) &&
+	       !nla_put_u32(skb, SOCKBEAT_A_EVENT_TCP_STATE,
+			    peer->sk ? READ_ONCE(peer->sk->sk_state) : TCP_CLOSE);
+}
+
 /**
  * sb_message_put - add what a peer has to tell to an event message
  * @skb: from sb_message_new()
@@ -142,11 +191,9 @@ bool sb_message_put(struct sk_buff *skb, struct sb_peer *peer, u64 now_ms)
 		[SB_TELL_SILENT] = SOCKBEAT_EVENT_KIND_SILENT,
 		[SB_TELL_HEARD] = SOCKBEAT_EVENT_KIND_HEARD,
 		[SB_TELL_GONE] = SOCKBEAT_EVENT_KIND_GONE,
+		[SB_TELL_RECYCLED] = SOCKBEAT_EVENT_KIND_RECYCLED,
 	};
 	struct nlattr *nest = nla_nest_start(skb, SOCKBEAT_A_SESSION_EVENT);
-	u64 idle_ms = sb_peer_idle_ms(peer, now_ms);
-	/* The peer may have been heard since it was found silent. */
-	u64 late_ms = idle_ms > peer->timeout_ms ? idle_ms - peer->timeout_ms : 0;
 
 	if (!nest)
 		return false;
@@ -155,13 +202,7 @@ bool sb_message_put(struct sk_buff *skb, struct sb_peer *peer, u64 now_ms)
 			      SOCKBEAT_A_EVENT_PAD) ||
 	    nla_put_u64_64bit(skb, SOCKBEAT_A_EVENT_USER_DATA, peer->user_data,
 			      SOCKBEAT_A_EVENT_PAD) ||
-	    nla_put_u64_64bit(skb, SOCKBEAT_A_EVENT_IDLE_MS, idle_ms,
-			      SOCKBEAT_A_EVENT_PAD) ||
-	    (peer->pending == SB_TELL_SILENT &&
-	     nla_put_u64_64bit(skb, SOCKBEAT_A_EVENT_LATE_MS, late_ms,
-			       SOCKBEAT_A_EVENT_PAD)) ||
-	    nla_put_u32(skb, SOCKBEAT_A_EVENT_TCP_STATE,
-			peer->sk ? READ_ONCE(peer->sk->sk_state) : TCP_CLOSE)) {
+	    !sb_put_when(skb, peer, now_ms)) {
 		nla_nest_cancel(skb, nest);
 		return false;
 	}

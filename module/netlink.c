@@ -188,6 +188,8 @@ static struct sk_buff *sb_reply_session(struct sb_session *session,
 	      nla_put_u32(skb, SOCKBEAT_A_SESSION_RENOTIFY_MS, session->renotify_ms) ||
 	      nla_put_u32(skb, SOCKBEAT_A_SESSION_SOURCE, session->source) ||
 	      nla_put_u32(skb, SOCKBEAT_A_SESSION_TRIGGER, session->trigger) ||
+	      nla_put_u32(skb, SOCKBEAT_A_SESSION_RECYCLE_DELAY_MS,
+			  session->recycle_delay_ms) ||
 	      nla_put_u32(skb, SOCKBEAT_A_SESSION_TICK_MS, session->tick_ms) ||
 	      nla_put_u32(skb, SOCKBEAT_A_SESSION_PORT, session->portid) ||
 	      nla_put_u64_64bit(skb, SOCKBEAT_A_SESSION_CLOCK_MS, sb_now_ms(),
@@ -220,6 +222,9 @@ static void sb_session_conf(struct sb_session *session, struct nlattr **attrs)
 	attr = attrs[SOCKBEAT_A_SESSION_TRIGGER];
 	if (attr)
 		WRITE_ONCE(session->trigger, nla_get_u32(attr));
+	attr = attrs[SOCKBEAT_A_SESSION_RECYCLE_DELAY_MS];
+	if (attr)
+		session->recycle_delay_ms = nla_get_u32(attr);
 	sb_request_kick(session);
 	spin_unlock_bh(&session->lock);
 }

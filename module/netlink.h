@@ -15,7 +15,8 @@
  * struct sb_entry - one peer of a batch
  * @attr: where the request names it, for error messages
  * @peer: the peer; peer-add: until it is tracked
- * @sk: peer-del: the socket, to be put when the lock is dropped
+ * @sk: peer-del and peer-recycle: the socket, to be put when the lock is
+ *	dropped
  * @handle: the peer's handle; peer-add: 0 until it is tracked
  * @fd: peer-add: the socket's descriptor
  * @conf: settings
@@ -64,7 +65,15 @@ struct sk_buff *sb_reply_new(struct genl_info *info, size_t payload,
 			     void **header);
 
 /* netlink_peer.c */
+#define SB_KEY_FD	BIT(SOCKBEAT_A_PEER_FD)
+#define SB_KEY_HANDLE	BIT(SOCKBEAT_A_PEER_HANDLE)
+#define SB_TRACKED	(BIT(SOCKBEAT_STATE_LIVE) | BIT(SOCKBEAT_STATE_SILENT) | \
+			 BIT(SOCKBEAT_STATE_GONE))
+#define SB_RECYCLING	BIT(SOCKBEAT_STATE_RECYCLING)
+
 int sb_request_entries(struct sb_request *req, struct genl_info *info,
 		       unsigned long key, unsigned long allowed);
+int sb_request_mark(struct sb_request *req, unsigned long states,
+		    struct netlink_ext_ack *extack);
 
 #endif /* _SOCKBEAT_NETLINK_H */

@@ -15,8 +15,6 @@
 /* How long a batch may wait for sockets that other threads are using. */
 #define SB_ADD_WAIT_MS	100
 
-#define SB_KEY_FD	BIT(SOCKBEAT_A_PEER_FD)
-#define SB_KEY_HANDLE	BIT(SOCKBEAT_A_PEER_HANDLE)
 #define SB_CONF		(BIT(SOCKBEAT_A_PEER_TIMEOUT_MS) | \
 			 BIT(SOCKBEAT_A_PEER_SOURCE) | \
 			 BIT(SOCKBEAT_A_PEER_TRIGGER) | \
@@ -28,6 +26,8 @@ static void sb_entry_conf(struct sb_peer_conf *conf, struct nlattr **tb)
 	conf->has_timeout = tb[SOCKBEAT_A_PEER_TIMEOUT_MS];
 	conf->has_source = tb[SOCKBEAT_A_PEER_SOURCE];
 	conf->has_trigger = tb[SOCKBEAT_A_PEER_TRIGGER];
+	conf->has_delay = tb[SOCKBEAT_A_PEER_RECYCLE_DELAY_MS];
+	conf->hold = tb[SOCKBEAT_A_PEER_HOLD];
 	if (conf->has_user_data)
 		conf->user_data = nla_get_u64(tb[SOCKBEAT_A_PEER_USER_DATA]);
 	if (conf->has_timeout)
@@ -36,6 +36,10 @@ static void sb_entry_conf(struct sb_peer_conf *conf, struct nlattr **tb)
 		conf->source = nla_get_u32(tb[SOCKBEAT_A_PEER_SOURCE]);
 	if (conf->has_trigger)
 		conf->trigger = nla_get_u32(tb[SOCKBEAT_A_PEER_TRIGGER]);
+	if (conf->has_delay)
+		conf->delay_ms = nla_get_u32(tb[SOCKBEAT_A_PEER_RECYCLE_DELAY_MS]);
+	if (tb[SOCKBEAT_A_PEER_END])
+		conf->end = nla_get_u32(tb[SOCKBEAT_A_PEER_END]);
 }
 
 static int sb_entry_parse(struct sb_entry *entry, unsigned long key,
@@ -107,23 +111,51 @@ int sb_request_entries(struct sb_request *req, struct genl_info *info,
 	return 0;
 }
 
-/* Find and mark all peers of a batch, or none. The mark finds a peer that is
- * named twice.
+static int sb_request_may(const struct sb_peer *peer, unsigned long states,
+			  const char **why)
+{
+	if (!peer) {
+		*why = "no peer has this handle";
+		return -ENOENT;
+	}
+	/* The mark finds a peer that is named twice. */
+	if (peer->marked) {
+		*why = "peer is named twice";
+		return -EINVAL;
+	}
+	if (states & BIT(peer->state))
+		return 0;
+	if (peer->state == SOCKBEAT_STATE_RECYCLING) {
+		*why = "peer is in quarantine";
+		return -EALREADY;
+	}
+	*why = "peer is not in quarantine";
+	return -EINVAL;
+}
+
+/**
+ * sb_request_mark - find all peers of a batch, or none
+ * @req: the request, with its entries
+ * @states: bits of the states that they may be in
+ * @extack: for a reason
+ *
+ * Context: session->lock held.
+ * Return: 0, -ENOENT for a handle that names no peer, -EINVAL for one that
+ * is named twice or not in quarantine, -EALREADY for one that is.
  */
-static int sb_request_mark(struct sb_request *req,
-			   struct netlink_ext_ack *extack)
+int sb_request_mark(struct sb_request *req, unsigned long states,
+		    struct netlink_ext_ack *extack)
 {
 	struct sb_peer *peer;
+	const char *why;
 	unsigned int i;
 	int err = 0;
 
 	for (i = 0; i < req->n; i++) {
 		peer = sb_peer_find(req->session, req->entry[i].handle);
-		if (!peer || peer->marked) {
-			err = peer ? -EINVAL : -ENOENT;
-			sb_extack(extack, req->entry[i].attr, peer ?
-				  "peer is named twice" :
-				  "no peer has this handle");
+		err = sb_request_may(peer, states, &why);
+		if (err) {
+			sb_extack(extack, req->entry[i].attr, why);
 			break;
 		}
 		peer->marked = true;
@@ -213,6 +245,22 @@ static void sb_del_entries(struct sb_request *req, unsigned int n)
 	}
 }
 
+static void sb_extack_full(struct netlink_ext_ack *extack,
+			   const struct nlattr *attr, struct sb_session *session)
+{
+	u32 count[ARRAY_SIZE(session->stats.count)];
+
+	spin_lock_bh(&session->lock);
+	memcpy(count, session->stats.count, sizeof(count));
+	spin_unlock_bh(&session->lock);
+	NL_SET_ERR_MSG_ATTR_FMT(extack, attr,
+				"no free slot: %u live, %u silent, %u gone, %u in quarantine",
+				count[SOCKBEAT_STATE_LIVE],
+				count[SOCKBEAT_STATE_SILENT],
+				count[SOCKBEAT_STATE_GONE],
+				count[SOCKBEAT_STATE_RECYCLING]);
+}
+
 static int sb_add_entries(struct sb_request *req, struct netlink_ext_ack *extack)
 {
 	u64 until_ms = sb_now_ms() + SB_ADD_WAIT_MS;
@@ -229,7 +277,10 @@ static int sb_add_entries(struct sb_request *req, struct netlink_ext_ack *extack
 	return 0;
 
 undo:
-	sb_extack(extack, req->entry[i].attr, why);
+	if (err == -ENOSPC)
+		sb_extack_full(extack, req->entry[i].attr, req->session);
+	else
+		sb_extack(extack, req->entry[i].attr, why);
 	sb_del_entries(req, i);
 	return err;
 }
@@ -297,7 +348,7 @@ int sockbeat_nl_peer_set_doit(struct sk_buff *skb, struct genl_info *info)
 		return err;
 	session = req.session;
 	spin_lock_bh(&session->lock);
-	err = sb_request_mark(&req, info->extack);
+	err = sb_request_mark(&req, SB_TRACKED, info->extack);
 	now_ms = sb_now_ms();
 	for (i = 0; !err && i < req.n; i++)
 		sb_peer_set(req.entry[i].peer, &req.entry[i].conf, now_ms);
@@ -319,7 +370,7 @@ int sockbeat_nl_peer_del_doit(struct sk_buff *skb, struct genl_info *info)
 		return err;
 	session = req.session;
 	spin_lock_bh(&session->lock);
-	err = sb_request_mark(&req, info->extack);
+	err = sb_request_mark(&req, ~0UL, info->extack);
 	for (i = 0; !err && i < req.n; i++)
 		req.entry[i].sk = sb_peer_untrack(req.entry[i].peer);
 	sb_request_kick(session);
@@ -361,7 +412,7 @@ int sockbeat_nl_peer_get_doit(struct sk_buff *skb, struct genl_info *info)
 	}
 	session = req.session;
 	spin_lock_bh(&session->lock);
-	err = sb_request_mark(&req, info->extack);
+	err = sb_request_mark(&req, ~0UL, info->extack);
 	if (!err && !sb_put_peer_msg(reply, header, req.entry[0].peer))
 		err = -EMSGSIZE;
 	sb_request_kick(session);

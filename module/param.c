@@ -70,6 +70,23 @@ static struct sb_range sb_renotify_ms_range = {
 module_param_cb(renotify_ms, &sb_range_ops, &sb_renotify_ms_range, 0644);
 MODULE_PARM_DESC(renotify_ms, "how often a level-triggered silent peer is reported again, for sessions made later that name none");
 
+unsigned int sb_recycle_delay_ms = 60000;
+static struct sb_range sb_recycle_delay_ms_range = {
+	.value = &sb_recycle_delay_ms,
+	.max = SOCKBEAT_MAX_DELAY_MS,
+};
+module_param_cb(recycle_delay_ms, &sb_range_ops, &sb_recycle_delay_ms_range, 0644);
+MODULE_PARM_DESC(recycle_delay_ms, "quarantine of recycled peers, for sessions made later that name none");
+
+unsigned int sb_first_generation = 1;
+static struct sb_range sb_first_generation_range = {
+	.value = &sb_first_generation,
+	.min = 1,
+	.max = U32_MAX,
+};
+module_param_cb(first_generation, &sb_range_ops, &sb_first_generation_range, 0644);
+MODULE_PARM_DESC(first_generation, "generation of the first peer of each slot, for sessions made later; for tests");
+
 unsigned int sb_tick_ms = 100;
 static struct sb_range sb_tick_ms_range = {
 	.value = &sb_tick_ms,

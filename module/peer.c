@@ -2,12 +2,19 @@
 /*
  * The life of a peer.
  *
- *   state    on the wheel until          on the ready list
- *   -------  --------------------------  ----------------------------------
- *   LIVE     its earliest expiry         only to tell HEARD
- *   SILENT   the next look, once told    until told
- *   GONE     the next reminder, once     until told
- *            told, if level-triggered
+ *   state      on the wheel until          on the ready list
+ *   ---------  --------------------------  --------------------------------
+ *   LIVE       its earliest expiry         only to tell HEARD
+ *   SILENT     the next look, once told    until told
+ *   GONE       the next reminder, once     until told
+ *              told, if level-triggered
+ *   RECYCLING  its quarantine is over;     until told, which frees the slot
+ *              the next reminder, if held  if that is not held
+ *   FREE       never: no peer has the slot
+ *
+ * LIVE and SILENT follow each other, GONE follows either, RECYCLING any of the
+ * three, FREE any.  module/peer.pml is this table as a model, which `make check`
+ * runs through.
  *
  * Nothing happens when a peer is heard.  TCP notes the time of the last
  * payload in any case and the application may write a stamp to the slot page;
@@ -80,6 +87,8 @@ static bool sb_slot_take(struct sb_session *session, struct sb_peer *peer)
 
 	if (session->fresh < session->capacity) {
 		peer->index = session->fresh++;
+		session->slots[peer->index].generation =
+			session->first_generation - 1;
 	} else if (session->free_head != SB_NO_SLOT) {
 		peer->index = session->free_head;
 		session->free_head = session->slots[peer->index].next;
@@ -88,6 +97,9 @@ static bool sb_slot_take(struct sb_session *session, struct sb_peer *peer)
 	}
 	slot = &session->slots[peer->index];
 	slot->peer = peer;
+	/* No handle is 0.  One that names this peer was last given out 2^32
+	 * peers of the slot ago.
+	 */
 	if (!++slot->generation)
 		slot->generation = 1;
 	return true;
@@ -104,7 +116,14 @@ static void sb_slot_release(struct sb_session *session, u32 index)
 	session->free_tail = index;
 }
 
-static void sb_peer_become(struct sb_peer *peer, enum sockbeat_state state)
+/**
+ * sb_peer_become - change a peer's state
+ * @peer: the peer
+ * @state: its new state
+ *
+ * Context: session->lock held.
+ */
+void sb_peer_become(struct sb_peer *peer, enum sockbeat_state state)
 {
 	peer->session->stats.count[peer->state]--;
 	peer->session->stats.count[state]++;
@@ -222,8 +241,14 @@ int sb_peer_track(struct sb_peer *peer, u64 *handle, u64 until_ms,
 	}
 }
 
-/* What untracking and the socket's end have in common. */
-static struct sock *sb_peer_let_go(struct sb_peer *peer)
+/**
+ * sb_peer_let_go - take a peer off the wheel and its socket from it
+ * @peer: a tracked peer
+ *
+ * Context: session->lock held.
+ * Return: the socket for the caller to put when the lock is dropped, or NULL.
+ */
+struct sock *sb_peer_let_go(struct sb_peer *peer)
 {
 	struct sock *sk = peer->sk;
 
@@ -236,8 +261,26 @@ static struct sock *sb_peer_let_go(struct sb_peer *peer)
 }
 
 /**
+ * sb_peer_leave - free a peer and its slot
+ * @peer: a peer that was let go; freed after a grace period
+ *
+ * Context: session->lock held.
+ */
+void sb_peer_leave(struct sb_peer *peer)
+{
+	struct sb_session *session = peer->session;
+
+	lockdep_assert_held(&session->lock);
+
+	sb_event_drop(peer);
+	session->stats.count[peer->state]--;
+	sb_slot_release(session, peer->index);
+	call_rcu(&peer->rcu, sb_peer_free_rcu);
+}
+
+/**
  * sb_peer_untrack - end a peer and free its slot
- * @peer: a tracked peer; freed after a grace period
+ * @peer: a peer in any state; freed after a grace period
  *
  * Context: session->lock held.
  * Return: the socket for the caller to put when the lock is dropped, or NULL
@@ -245,17 +288,11 @@ static struct sock *sb_peer_let_go(struct sb_peer *peer)
  */
 struct sock *sb_peer_untrack(struct sb_peer *peer)
 {
-	struct sb_session *session = peer->session;
 	struct sock *sk;
 
-	lockdep_assert_held(&session->lock);
-
 	sk = sb_peer_let_go(peer);
-	sb_event_drop(peer);
-	session->stats.count[peer->state]--;
-	session->stats.deleted++;
-	sb_slot_release(session, peer->index);
-	call_rcu(&peer->rcu, sb_peer_free_rcu);
+	peer->session->stats.deleted++;
+	sb_peer_leave(peer);
 	return sk;
 }
 
@@ -406,12 +443,15 @@ void sb_peer_check(struct sb_peer *peer, u64 now_ms)
 	case SOCKBEAT_STATE_GONE:
 		sb_event_push(peer, SB_TELL_GONE);
 		break;
+	case SOCKBEAT_STATE_RECYCLING:
+		sb_recycle_check(peer, now_ms);
+		break;
 	}
 }
 
 /**
  * sb_peer_set - change a peer's settings
- * @peer: the peer
+ * @peer: a peer that is not in quarantine
  * @conf: what to change
  * @now_ms: sb_now_ms()
  *

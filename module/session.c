@@ -415,6 +415,8 @@ static struct sb_session *sb_session_alloc(u32 capacity, struct sb_user *user)
 	session->tick_ms = READ_ONCE(sb_tick_ms);
 	session->timeout_ms = READ_ONCE(sb_default_timeout_ms);
 	session->renotify_ms = READ_ONCE(sb_renotify_ms);
+	session->recycle_delay_ms = READ_ONCE(sb_recycle_delay_ms);
+	session->first_generation = READ_ONCE(sb_first_generation);
 	session->timer_ms = U64_MAX;
 	session->free_head = SB_NO_SLOT;
 	session->n_pages = DIV_ROUND_UP(capacity, SB_SLOTS_PER_PAGE);

@@ -29,6 +29,7 @@
 
 #include "wheel.h"
 
+struct sb_later;
 struct sb_user;
 
 /* The most entries of one batch, which is also the most work that is done
@@ -47,12 +48,14 @@ struct sb_user;
  * @SB_TELL_SILENT: fell silent, or is still silent at renotify_ms
  * @SB_TELL_HEARD: was told silent, is live again
  * @SB_TELL_GONE: its socket went away
+ * @SB_TELL_RECYCLED: its quarantine is over
  */
 enum sb_pending {
 	SB_TELL_NOTHING,
 	SB_TELL_SILENT,
 	SB_TELL_HEARD,
 	SB_TELL_GONE,
+	SB_TELL_RECYCLED,
 };
 
 /**
@@ -60,11 +63,13 @@ enum sb_pending {
  * @node: place on the session's wheel; session->lock
  * @ready: place on the session's ready list; session->lock
  * @hash: place in sb_socks; written under session->lock, read under RCU
- * @sk: the socket, with a reference; NULL when it is gone; session->lock
+ * @sk: the socket, with a reference; NULL when it is gone or recycled;
+ *	session->lock
  * @sk_key: the socket's address, the key in sb_socks; constant
  * @session: owner; constant
  * @user_data: opaque, returned with events; session->lock
  * @heard_ms: newest time the peer is known to have been heard; session->lock
+ * @recycle_end_ms: in quarantine instead: when that is over; session->lock
  * @lrcvtime: TCP's time of the last payload when it was last read;
  *	      session->lock
  * @timeout_ms: silence after which the peer is reported; session->lock
@@ -73,9 +78,10 @@ enum sb_pending {
  * @source: enum sockbeat_source; session->lock
  * @trigger: enum sockbeat_trigger; session->lock
  * @pending: enum sb_pending; session->lock
- * @told: the newest event delivered was SILENT; session->lock
+ * @told: the newest event delivered was SILENT, or RECYCLED; session->lock
  * @sending: @pending is in the message that is under way; session->lock
  * @marked: named in the batch that is being checked; session->lock
+ * @hold: keep the slot when the quarantine is over; session->lock
  * @rcu: for call_rcu()
  */
 struct sb_peer {
@@ -86,7 +92,10 @@ struct sb_peer {
 	const struct sock *sk_key;
 	struct sb_session *session;
 	u64 user_data;
-	u64 heard_ms;
+	union {
+		u64 heard_ms;
+		u64 recycle_end_ms;
+	};
 	u32 lrcvtime;
 	u32 timeout_ms;
 	u32 index;
@@ -97,6 +106,7 @@ struct sb_peer {
 	u8 told : 1;
 	u8 sending : 1;
 	u8 marked : 1;
+	u8 hold : 1;
 	struct rcu_head rcu;
 };
 
@@ -118,7 +128,7 @@ struct sb_slot {
  * Meanings as in the netlink spec.
  */
 struct sb_stats {
-	u32 count[SOCKBEAT_STATE_GONE + 1];
+	u32 count[SOCKBEAT_STATE_RECYCLING + 1];
 	u64 added;
 	u64 deleted;
 	u64 silences;
@@ -132,6 +142,8 @@ struct sb_stats {
 	u64 tick_ns;
 	u64 checks;
 	u64 postponed;
+	u64 recycles;
+	u64 recycled;
 };
 
 /**
@@ -153,6 +165,7 @@ struct sb_stats {
  * @retry_ms: when that attempt is due
  * @timeout_ms: default for new peers
  * @renotify_ms: how often a level-triggered peer is told again
+ * @recycle_delay_ms: default quarantine
  * @source: default for new peers
  * @trigger: default for new peers
  * @ticking: the work runs and will say itself when it is wanted again
@@ -160,6 +173,7 @@ struct sb_stats {
  * @stats: counters
  * @batch: handles in the message that is under way; only the work's
  * @capacity: slots; constant
+ * @first_generation: what a slot begins with; constant
  * @tick_ms: the wheel's unit; constant
  * @id: name in events; constant
  * @pages: the slot page, filled by faults; an entry is set once
@@ -187,6 +201,7 @@ struct sb_session {
 	u32 backoff_ms;
 	u32 timeout_ms;
 	u32 renotify_ms;
+	u32 recycle_delay_ms;
 	u8 source;
 	u8 trigger;
 	bool ticking;
@@ -196,6 +211,7 @@ struct sb_session {
 	u64 batch[SB_EVENTS_MAX];
 
 	u32 capacity;
+	u32 first_generation;
 	u32 tick_ms;
 	u32 id;
 	struct page **pages;
@@ -211,22 +227,30 @@ struct sb_session {
  * struct sb_peer_conf - what a request says about a peer
  * @user_data: opaque
  * @timeout_ms: within the spec's range
+ * @delay_ms: time in quarantine, within the spec's range
  * @source: enum sockbeat_source
  * @trigger: enum sockbeat_trigger
+ * @end: enum sockbeat_end
+ * @hold: keep the slot when the quarantine is over
  * @has_user_data: @user_data was given
  * @has_timeout: @timeout_ms was given
  * @has_source: @source was given
  * @has_trigger: @trigger was given
+ * @has_delay: @delay_ms was given
  */
 struct sb_peer_conf {
 	u64 user_data;
 	u32 timeout_ms;
+	u32 delay_ms;
 	u8 source;
 	u8 trigger;
+	u8 end;
+	bool hold;
 	bool has_user_data;
 	bool has_timeout;
 	bool has_source;
 	bool has_trigger;
+	bool has_delay;
 };
 
 static inline u64 sb_now_ms(void)
@@ -252,6 +276,13 @@ void sb_hook_exit(void);
 int sb_hook_insert(struct sb_peer *peer);
 void sb_hook_remove(struct sb_peer *peer);
 
+/* later.c: what is done for a request when generic netlink's lock is dropped */
+struct sb_later *sb_later_new(unsigned int n);
+void sb_later_end(struct sb_later *later, struct sock *sk, enum sockbeat_end end);
+void sb_later_run(struct sb_later *later);
+const char *sb_later_text(const char *fmt, ...) __printf(1, 2);
+void sb_later_exit(void);
+
 /* message.c: event messages */
 struct sk_buff *sb_message_new(struct sb_session *session);
 bool sb_message_put(struct sk_buff *skb, struct sb_peer *peer, u64 now_ms);
@@ -264,6 +295,8 @@ void sb_netlink_exit(void);
 /* param.c: sysfs tunables */
 extern unsigned int sb_default_timeout_ms;
 extern unsigned int sb_renotify_ms;
+extern unsigned int sb_recycle_delay_ms;
+extern unsigned int sb_first_generation;
 extern unsigned int sb_tick_ms;
 extern unsigned int sb_max_expire_per_tick;
 extern unsigned int sb_max_peers_per_user;
@@ -285,6 +318,15 @@ struct sb_peer *sb_peer_find(struct sb_session *session, u64 handle);
 u64 sb_peer_idle_ms(struct sb_peer *peer, u64 now_ms);
 void sb_peer_check(struct sb_peer *peer, u64 now_ms);
 bool sb_peer_revive(struct sb_peer *peer, u64 now_ms);
+void sb_peer_become(struct sb_peer *peer, enum sockbeat_state state);
+struct sock *sb_peer_let_go(struct sb_peer *peer);
+void sb_peer_leave(struct sb_peer *peer);
+
+/* recycle.c: quarantine */
+struct sock *sb_recycle_begin(struct sb_peer *peer,
+			      const struct sb_peer_conf *conf, u64 now_ms);
+void sb_recycle_check(struct sb_peer *peer, u64 now_ms);
+void sb_recycle_told(struct sb_peer *peer, u64 now_ms);
 
 /* session.c: a session and its fd */
 extern struct mutex sb_sessions_mutex;

@@ -22,6 +22,15 @@
 
 #define CLIENT_BUF	(256 * 1024)
 
+struct event {
+	uint32_t kind;
+	uint32_t tcp_state;
+	uint64_t handle;
+	uint64_t user_data;
+	uint64_t idle_ms;
+	uint64_t late_ms;
+};
+
 struct client {
 	struct mnl_socket *nl;
 	uint16_t family;
@@ -32,6 +41,8 @@ struct client {
 	char *rx;
 	char *early;		/* an event that came before an answer */
 	int early_len;
+	struct event queue[64];	/* the rest of a message, for client_event() */
+	int queued, taken;
 };
 
 /* Attributes of a peer, of an event or of a session, by type. */
@@ -368,6 +379,51 @@ static inline int client_del(struct client *c, int session, uint64_t handle)
 	return client_handles(c, session, SOCKBEAT_CMD_PEER_DEL, &handle, 1, NULL);
 }
 
+struct recycle_conf {
+	uint32_t delay_ms;
+	uint32_t end;
+	bool hold;
+};
+
+static inline int client_retire(struct client *c, int session, uint8_t cmd,
+				const uint64_t *handles, int n,
+				const struct recycle_conf *conf)
+{
+	struct nlmsghdr *nlh = client_cmd(c, cmd);
+	struct nlattr *nest;
+	int i;
+
+	mnl_attr_put_u32(nlh, SOCKBEAT_A_SESSION_FD, session);
+	for (i = 0; i < n; i++) {
+		nest = mnl_attr_nest_start(nlh, SOCKBEAT_A_SESSION_PEER);
+		mnl_attr_put_u64(nlh, SOCKBEAT_A_PEER_HANDLE, handles[i]);
+		if (conf->delay_ms != KEEP)
+			mnl_attr_put_u32(nlh, SOCKBEAT_A_PEER_RECYCLE_DELAY_MS, conf->delay_ms);
+		if (conf->end)
+			mnl_attr_put_u32(nlh, SOCKBEAT_A_PEER_END, conf->end);
+		if (conf->hold)
+			mnl_attr_put(nlh, SOCKBEAT_A_PEER_HOLD, 0, NULL);
+		mnl_attr_nest_end(nlh, nest);
+	}
+	return client_talk(c, nlh, NULL, NULL);
+}
+
+static inline int client_recycle(struct client *c, int session, uint64_t handle,
+				 uint32_t delay_ms)
+{
+	struct recycle_conf conf = { .delay_ms = delay_ms };
+
+	return client_retire(c, session, SOCKBEAT_CMD_PEER_RECYCLE, &handle, 1, &conf);
+}
+
+static inline int client_extend(struct client *c, int session, uint64_t handle,
+				uint32_t delay_ms)
+{
+	struct recycle_conf conf = { .delay_ms = delay_ms };
+
+	return client_retire(c, session, SOCKBEAT_CMD_RECYCLE_EXTEND, &handle, 1, &conf);
+}
+
 struct peers {
 	struct attrs *peer;
 	int n;
@@ -434,15 +490,6 @@ static inline int client_state(struct client *c, int session, uint64_t handle)
 
 /* Events. */
 
-struct event {
-	uint32_t kind;
-	uint32_t tcp_state;
-	uint64_t handle;
-	uint64_t user_data;
-	uint64_t idle_ms;
-	uint64_t late_ms;
-};
-
 /* One message, waited for until the deadline.  Returns the number of events,
  * 0 when the deadline passed, or a negative errno.
  */
@@ -493,7 +540,16 @@ static inline int client_events(struct client *c, struct event *ev, int max,
 /* Wait for the next event of any peer; false when none came in time. */
 static inline bool client_event(struct client *c, struct event *ev, uint64_t wait_ms)
 {
-	return client_events(c, ev, 1, now_ms() + wait_ms) == 1;
+	if (c->taken == c->queued) {
+		c->taken = 0;
+		c->queued = client_events(c, c->queue, 64, now_ms() + wait_ms);
+		if (c->queued <= 0) {
+			c->queued = 0;
+			return false;
+		}
+	}
+	*ev = c->queue[c->taken++];
+	return true;
 }
 
 #endif /* SELFTESTS_CLIENT_H */

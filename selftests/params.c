@@ -3,38 +3,10 @@
  * Tunables: default, bounds, what is said to a wrong value, and the effect.
  */
 #define _GNU_SOURCE
-#include <ctype.h>
 #include "client.h"
+#include "param.h"
 #include "tcp.h"
 #include "harness.h"
-
-#define PARAMS "/sys/module/sockbeat/parameters/"
-
-static int param_write(const char *name, const char *value)
-{
-	char path[128];
-	int fd, err = 0;
-
-	snprintf(path, sizeof(path), PARAMS "%s", name);
-	fd = open(path, O_WRONLY);
-	if (fd < 0 || write(fd, value, strlen(value)) < 0)
-		err = -errno;
-	close(fd);
-	return err;
-}
-
-static long param_read(const char *name)
-{
-	char path[128], text[32] = "";
-	int fd;
-
-	snprintf(path, sizeof(path), PARAMS "%s", name);
-	fd = open(path, O_RDONLY);
-	if (fd < 0 || read(fd, text, sizeof(text) - 1) <= 0)
-		text[0] = '\0';
-	close(fd);
-	return isdigit(text[0]) ? atol(text) : -1;
-}
 
 /* Whether the kernel's log since the fd was opened has a line with this. */
 static bool kmsg_has(int fd, const char *text)
@@ -69,6 +41,8 @@ TEST_F(params, defaults_and_bounds)
 	static const struct { const char *name; long initial, min, max; } rows[] = {
 		{ "default_timeout_ms", 60000, 100, 604800000 },
 		{ "renotify_ms", 5000, 100, 604800000 },
+		{ "recycle_delay_ms", 60000, 0, 604800000 },
+		{ "first_generation", 1, 1, 4294967295 },
 		{ "tick_ms", 100, 10, 1000 },
 		{ "max_expire_per_tick", 16384, 64, 1048576 },
 		{ "max_peers_per_user", 4194304, 1, 1073741824 },
@@ -84,7 +58,8 @@ TEST_F(params, defaults_and_bounds)
 		EXPECT_EQ(rows[i].initial, param_read(rows[i].name)) TH_LOG("%s", rows[i].name);
 		lseek(kmsg, 0, SEEK_END);
 		snprintf(value, sizeof(value), "%ld\n", rows[i].min - 1);
-		EXPECT_EQ(-ERANGE, param_write(rows[i].name, value));
+		/* What is below 0 is no number here. */
+		EXPECT_EQ(rows[i].min ? -ERANGE : -EINVAL, param_write(rows[i].name, value));
 		snprintf(said, sizeof(said), "sockbeat: %s: %ld is not a number from %ld to %ld",
 			 rows[i].name, rows[i].min - 1, rows[i].min, rows[i].max);
 		EXPECT_TRUE(kmsg_has(kmsg, said)) TH_LOG("not in the log: %s", said);
@@ -110,10 +85,12 @@ TEST_F(params, apply_to_sessions_made_later)
 	ASSERT_LE(0, before);
 	EXPECT_EQ(0, param_write("default_timeout_ms", "1500"));
 	EXPECT_EQ(0, param_write("renotify_ms", "1600"));
+	EXPECT_EQ(0, param_write("recycle_delay_ms", "1700"));
 	EXPECT_EQ(0, param_write("tick_ms", "50"));
 	after = client_session_new(&self->c, 1, 0, 0, 0, NULL);
 	EXPECT_EQ(0, param_write("default_timeout_ms", "60000"));
 	EXPECT_EQ(0, param_write("renotify_ms", "5000"));
+	EXPECT_EQ(0, param_write("recycle_delay_ms", "60000"));
 	EXPECT_EQ(0, param_write("tick_ms", "100"));
 	ASSERT_LE(0, after);
 	ASSERT_EQ(0, client_session_get(&self->c, before, &r));
@@ -122,6 +99,7 @@ TEST_F(params, apply_to_sessions_made_later)
 	ASSERT_EQ(0, client_session_get(&self->c, after, &r));
 	EXPECT_EQ(1500, r.session.v[SOCKBEAT_A_SESSION_TIMEOUT_MS]);
 	EXPECT_EQ(1600, r.session.v[SOCKBEAT_A_SESSION_RENOTIFY_MS]);
+	EXPECT_EQ(1700, r.session.v[SOCKBEAT_A_SESSION_RECYCLE_DELAY_MS]);
 	EXPECT_EQ(50, r.session.v[SOCKBEAT_A_SESSION_TICK_MS]);
 	close(before);
 	close(after);

@@ -3,15 +3,10 @@
  * Adding, changing, finding and deleting peers; what is refused and how.
  */
 #define _GNU_SOURCE
-#include <linux/userfaultfd.h>
-#include <pthread.h>
 #include <sys/epoll.h>
-#include <sys/ioctl.h>
-#include <sys/mman.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
-#include <sys/uio.h>
 #include "client.h"
+#include "owner.h"
 #include "tcp.h"
 #include "harness.h"
 
@@ -221,7 +216,7 @@ TEST_F(peer, generations_and_full_table)
 		EXPECT_EQ(1ull << 32 | i, handles[i]);
 	}
 	EXPECT_EQ(-ENOSPC, client_add1(&self->c, self->session, pairs[8].server, NULL, &handles[8]));
-	EXPECT_STREQ("no free slot in the session", self->c.why);
+	EXPECT_STREQ("no free slot: 8 live, 0 silent, 0 gone, 0 in quarantine", self->c.why);
 
 	ASSERT_EQ(0, client_del(&self->c, self->session, handles[5]));
 	ASSERT_EQ(0, client_del(&self->c, self->session, handles[2]));
@@ -328,56 +323,24 @@ TEST_F(peer, strict)
 	EXPECT_EQ(-EINVAL, client_talk(&self->c, nlh, NULL, NULL));
 }
 
-static void *send_page(void *arg)
-{
-	struct iovec *iov = arg;
-
-	/* Owns the socket until the page is there. */
-	send((int)iov->iov_len, iov->iov_base, 1, MSG_NOSIGNAL);
-	return NULL;
-}
-
-/* A thread may own a socket for as long as it likes, here in a page fault that
- * nobody handles. A request must not wait for that: generic netlink as a whole
- * would wait with it.
+/* A thread may own a socket for as long as it likes. A request must not wait
+ * for that: generic netlink as a whole would wait with it.
  */
 TEST_F(peer, socket_in_use)
 {
-	struct uffdio_api api = { .api = UFFD_API };
-	struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_MISSING };
-	struct uffdio_zeropage zero = {};
-	struct iovec iov;
-	struct uffd_msg msg;
-	pthread_t thread;
+	struct owner owner;
 	uint64_t handle, start;
-	long page = sysconf(_SC_PAGESIZE);
-	int uffd;
 
-	uffd = syscall(SYS_userfaultfd, O_CLOEXEC);
-	if (uffd < 0)
+	if (owner_start(&owner, self->pair.server))
 		SKIP(return, "userfaultfd: %s", strerror(errno));
-	ASSERT_EQ(0, ioctl(uffd, UFFDIO_API, &api));
-	iov.iov_base = mmap(NULL, page, PROT_READ | PROT_WRITE,
-			    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	iov.iov_len = self->pair.server;
-	ASSERT_NE(MAP_FAILED, iov.iov_base);
-	reg.range.start = (uintptr_t)iov.iov_base;
-	reg.range.len = page;
-	ASSERT_EQ(0, ioctl(uffd, UFFDIO_REGISTER, &reg));
-	ASSERT_EQ(0, pthread_create(&thread, NULL, send_page, &iov));
-	ASSERT_EQ(sizeof(msg), read(uffd, &msg, sizeof(msg)));
-
 	start = now_ms();
 	EXPECT_EQ(-EBUSY, client_add1(&self->c, self->session, self->pair.server, NULL, &handle));
 	EXPECT_STREQ("socket is in use by another thread", self->c.why);
 	EXPECT_GE(5000, now_ms() - start);
 	EXPECT_EQ(0, client_dump(&self->c, self->session, 0, NULL, 0));
 
-	zero.range = reg.range;
-	ASSERT_EQ(0, ioctl(uffd, UFFDIO_ZEROPAGE, &zero));
-	pthread_join(thread, NULL);
+	owner_stop(&owner);
 	EXPECT_EQ(0, client_add1(&self->c, self->session, self->pair.server, NULL, &handle));
-	close(uffd);
 }
 
 TEST_F(peer, dump_filters_by_state)

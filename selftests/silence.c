@@ -134,7 +134,7 @@ TEST_F(silence, stopped_client)
 {
 	uint64_t handle, deadline;
 	struct tcp_info info;
-	struct event ev;
+	struct event ev = {};
 	struct pair pair;
 	socklen_t len;
 	pid_t pid;

@@ -12,6 +12,7 @@
 #define SOCKBEAT_MAX_CAPACITY	16777216
 #define SOCKBEAT_MIN_TIMEOUT_MS	100
 #define SOCKBEAT_MAX_TIMEOUT_MS	604800000
+#define SOCKBEAT_MAX_DELAY_MS	604800000
 
 /**
  * enum sockbeat_source - What counts as heard.
@@ -43,12 +44,14 @@ enum sockbeat_trigger {
  * @SOCKBEAT_STATE_SILENT: Not heard for its timeout, on the ready list until
  *   handled.
  * @SOCKBEAT_STATE_GONE: The socket was closed or reset; the slot waits for
- *   peer-del.
+ *   peer-recycle or peer-del.
+ * @SOCKBEAT_STATE_RECYCLING: In quarantine; the slot is not given out.
  */
 enum sockbeat_state {
 	SOCKBEAT_STATE_LIVE,
 	SOCKBEAT_STATE_SILENT,
 	SOCKBEAT_STATE_GONE,
+	SOCKBEAT_STATE_RECYCLING,
 };
 
 /**
@@ -56,11 +59,27 @@ enum sockbeat_state {
  * @SOCKBEAT_EVENT_KIND_SILENT: The peer was not heard for its timeout.
  * @SOCKBEAT_EVENT_KIND_HEARD: A peer reported as silent was heard again.
  * @SOCKBEAT_EVENT_KIND_GONE: The peer's socket went away by itself.
+ * @SOCKBEAT_EVENT_KIND_RECYCLED: The quarantine is over. This event frees the
+ *   slot, unless it is held.
  */
 enum sockbeat_event_kind {
 	SOCKBEAT_EVENT_KIND_SILENT,
 	SOCKBEAT_EVENT_KIND_HEARD,
 	SOCKBEAT_EVENT_KIND_GONE,
+	SOCKBEAT_EVENT_KIND_RECYCLED,
+};
+
+/**
+ * enum sockbeat_end - What peer-recycle does to the socket.
+ * @SOCKBEAT_END_NONE: Nothing; it is its owner's.
+ * @SOCKBEAT_END_SHUTDOWN: Both directions are shut down, what waits is still
+ *   sent.
+ * @SOCKBEAT_END_ABORT: The connection is reset.
+ */
+enum sockbeat_end {
+	SOCKBEAT_END_NONE,
+	SOCKBEAT_END_SHUTDOWN,
+	SOCKBEAT_END_ABORT,
 };
 
 enum {
@@ -72,6 +91,7 @@ enum {
 	SOCKBEAT_A_SESSION_RENOTIFY_MS,
 	SOCKBEAT_A_SESSION_SOURCE,
 	SOCKBEAT_A_SESSION_TRIGGER,
+	SOCKBEAT_A_SESSION_RECYCLE_DELAY_MS,
 	SOCKBEAT_A_SESSION_TICK_MS,
 	SOCKBEAT_A_SESSION_PORT,
 	SOCKBEAT_A_SESSION_CLOCK_MS,
@@ -96,6 +116,10 @@ enum {
 	SOCKBEAT_A_PEER_IDLE_MS,
 	SOCKBEAT_A_PEER_TCP_STATE,
 	SOCKBEAT_A_PEER_COOKIE,
+	SOCKBEAT_A_PEER_RECYCLE_DELAY_MS,
+	SOCKBEAT_A_PEER_END,
+	SOCKBEAT_A_PEER_HOLD,
+	SOCKBEAT_A_PEER_LEFT_MS,
 
 	__SOCKBEAT_A_PEER_MAX,
 	SOCKBEAT_A_PEER_MAX = (__SOCKBEAT_A_PEER_MAX - 1)
@@ -132,6 +156,9 @@ enum {
 	SOCKBEAT_A_STATS_TICK_NS,
 	SOCKBEAT_A_STATS_CHECKS,
 	SOCKBEAT_A_STATS_POSTPONED,
+	SOCKBEAT_A_STATS_RECYCLING,
+	SOCKBEAT_A_STATS_RECYCLES,
+	SOCKBEAT_A_STATS_RECYCLED,
 
 	__SOCKBEAT_A_STATS_MAX,
 	SOCKBEAT_A_STATS_MAX = (__SOCKBEAT_A_STATS_MAX - 1)
@@ -145,6 +172,8 @@ enum {
 	SOCKBEAT_CMD_PEER_ADD,
 	SOCKBEAT_CMD_PEER_SET,
 	SOCKBEAT_CMD_PEER_DEL,
+	SOCKBEAT_CMD_PEER_RECYCLE,
+	SOCKBEAT_CMD_RECYCLE_EXTEND,
 	SOCKBEAT_CMD_PEER_GET,
 	SOCKBEAT_CMD_PEER_EVENT,
 
