@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * What the files of the builtin engine share: engine_builtin.c (calls),
- * builtin_peer.c (when a peer is silent), builtin_table.c (slots and lists).
+ * builtin_peer.c (when a peer is silent), builtin_recycle.c (quarantine),
+ * builtin_table.c (slots and lists).
  */
 #ifndef SOCKBEAT_BUILTIN_H
 #define SOCKBEAT_BUILTIN_H
@@ -23,6 +24,7 @@ enum tell {
 	TELL_SILENT,
 	TELL_HEARD,
 	TELL_GONE,
+	TELL_RECYCLED,
 };
 
 /**
@@ -30,6 +32,7 @@ enum tell {
  * @node: place on the wheel
  * @user_data: opaque, returned with events
  * @heard_ms: newest time the peer is known to have been heard
+ * @recycle_end_ms: in quarantine instead: when that is over
  * @beat_ms: the application's stamp, 0 for none
  * @cookie: the socket's SO_COOKIE: says whether @fd still is the same socket
  * @generation: of the present or the last peer, never 0 once used
@@ -45,13 +48,17 @@ enum tell {
  * @source: enum sockbeat_source
  * @trigger: enum sockbeat_trigger
  * @pending: enum tell
- * @told: the newest event delivered was SILENT
+ * @told: the newest event delivered was SILENT, or RECYCLED
+ * @hold: keep the slot when the quarantine is over
  * @tcp_state: at the last look
  */
 struct peer {
 	struct sb_wheel_node node;
 	uint64_t user_data;
-	uint64_t heard_ms;
+	union {
+		uint64_t heard_ms;
+		uint64_t recycle_end_ms;
+	};
 	uint64_t beat_ms;
 	uint64_t cookie;
 	uint32_t generation;
@@ -66,8 +73,9 @@ struct peer {
 	unsigned int state : 2;
 	unsigned int source : 2;
 	unsigned int trigger : 1;
-	unsigned int pending : 2;
+	unsigned int pending : 3;
 	unsigned int told : 1;
+	unsigned int hold : 1;
 	unsigned int tcp_state : 5;
 };
 
@@ -94,6 +102,7 @@ _Static_assert(sizeof(struct peer) <= 88, "with 4 to 8 bytes in the cookie table
  * @jiffy_ms: grain of TCP's clock
  * @call: counts the calls that look at sockets
  * @stats: counters
+ * @text: the last error of a full table
  */
 struct builtin {
 	struct sb_wheel wheel;
@@ -115,6 +124,7 @@ struct builtin {
 	uint32_t jiffy_ms;
 	uint32_t call;
 	struct sockbeat_stats stats;
+	char text[80];
 };
 
 static inline struct peer *peer_at(const struct builtin *b, uint32_t index)
@@ -125,6 +135,11 @@ static inline struct peer *peer_at(const struct builtin *b, uint32_t index)
 static inline uint64_t handle_of(const struct peer *peer)
 {
 	return (uint64_t)peer->generation << 32 | peer->index;
+}
+
+static inline bool has_socket(const struct peer *peer)
+{
+	return peer->state == SOCKBEAT_STATE_LIVE || peer->state == SOCKBEAT_STATE_SILENT;
 }
 
 static inline uint64_t idle_ms(const struct peer *peer, uint64_t now_ms)
@@ -138,6 +153,23 @@ int peer_check_socket(int fd, uint64_t *cookie, const char **why);
 void peer_look(struct builtin *b, struct peer *peer, uint64_t now_ms);
 bool peer_revive(struct builtin *b, struct peer *peer, uint64_t now_ms);
 void peer_check(struct builtin *b, struct peer *peer, uint64_t now_ms);
+void peer_become(struct builtin *b, struct peer *peer, enum sockbeat_state state);
+void peer_let_go(struct builtin *b, struct peer *peer);
+void peer_leave(struct builtin *b, struct peer *peer);
+
+/* builtin_recycle.c */
+int builtin_recycle(struct sockbeat *sb, struct sockbeat_peer *peers, size_t n,
+		    const struct sb_retire *how);
+int builtin_extend(struct sockbeat *sb, struct sockbeat_peer *peers, size_t n, uint32_t delay_ms);
+void recycle_check(struct builtin *b, struct peer *peer, uint64_t now_ms);
+void recycle_told(struct builtin *b, struct peer *peer, uint64_t now_ms);
+
+/* engine_builtin.c */
+#define TRACKED	(1u << SOCKBEAT_STATE_LIVE | 1u << SOCKBEAT_STATE_SILENT | 1u << SOCKBEAT_STATE_GONE)
+
+struct peer *entry_peer(struct sockbeat *sb, const char *what, struct sockbeat_peer *entry,
+			size_t i, uint32_t states);
+void set_timer(struct builtin *b);
 
 /* builtin_table.c */
 int table_init(struct builtin *b, uint32_t capacity);

@@ -2,12 +2,14 @@
 /*
  * The life of a peer on the builtin engine.
  *
- *   state    on the wheel until          on the ready list
- *   -------  --------------------------  ----------------------------------
- *   LIVE     its earliest expiry         only to tell HEARD
- *   SILENT   the next look, once told    until told
- *   GONE     the next reminder, once     until told
- *            told, if level-triggered
+ *   state      on the wheel until          on the ready list
+ *   ---------  --------------------------  --------------------------------
+ *   LIVE       its earliest expiry         only to tell HEARD
+ *   SILENT     the next look, once told    until told
+ *   GONE       the next reminder, once     until told
+ *              told, if level-triggered
+ *   RECYCLING  its quarantine is over;     until told, which frees the slot
+ *              the next reminder, if held  if that is not held
  *
  * Nothing happens when a peer is heard; when its bucket comes due TCP is asked
  * when it last received payload.
@@ -107,25 +109,60 @@ int peer_check_socket(int fd, uint64_t *cookie, const char **why)
 	return 0;
 }
 
-static void become(struct builtin *b, struct peer *peer, enum sockbeat_state state)
+static uint32_t *state_count(struct builtin *b, enum sockbeat_state state)
 {
-	uint32_t *count[] = {
+	uint32_t *const count[] = {
 		[SOCKBEAT_STATE_LIVE] = &b->stats.live,
 		[SOCKBEAT_STATE_SILENT] = &b->stats.silent,
 		[SOCKBEAT_STATE_GONE] = &b->stats.gone,
+		[SOCKBEAT_STATE_RECYCLING] = &b->stats.recycling,
 	};
 
-	--*count[peer->state];
-	++*count[state];
+	return count[state];
+}
+
+/**
+ * peer_become - change a peer's state
+ * @b: the session
+ * @peer: the peer
+ * @state: its new state
+ */
+void peer_become(struct builtin *b, struct peer *peer, enum sockbeat_state state)
+{
+	--*state_count(b, peer->state);
+	++*state_count(b, state);
 	peer->state = state;
+}
+
+/**
+ * peer_let_go - take a peer off the wheel and its socket from it
+ * @b: the session
+ * @peer: the peer
+ */
+void peer_let_go(struct builtin *b, struct peer *peer)
+{
+	if (sb_wheel_armed(&peer->node))
+		sb_wheel_del(&b->wheel, &peer->node);
+	if (has_socket(peer))
+		cookie_remove(b, peer);
+}
+
+/**
+ * peer_leave - free a peer's slot
+ * @b: the session
+ * @peer: a peer that was let go
+ */
+void peer_leave(struct builtin *b, struct peer *peer)
+{
+	ready_drop(b, peer);
+	--*state_count(b, peer->state);
+	slot_release(b, peer);
 }
 
 static void gone(struct builtin *b, struct peer *peer)
 {
-	if (sb_wheel_armed(&peer->node))
-		sb_wheel_del(&b->wheel, &peer->node);
-	cookie_remove(b, peer);
-	become(b, peer, SOCKBEAT_STATE_GONE);
+	peer_let_go(b, peer);
+	peer_become(b, peer, SOCKBEAT_STATE_GONE);
 	peer->tcp_state = TCP_CLOSE;
 	b->stats.sockets_gone++;
 	ready_push(b, peer, TELL_GONE);
@@ -198,7 +235,7 @@ bool peer_revive(struct builtin *b, struct peer *peer, uint64_t now_ms)
 {
 	if (is_silent(peer, now_ms))
 		return false;
-	become(b, peer, SOCKBEAT_STATE_LIVE);
+	peer_become(b, peer, SOCKBEAT_STATE_LIVE);
 	b->stats.recoveries++;
 	if (peer->told)
 		ready_push(b, peer, TELL_HEARD);
@@ -216,9 +253,9 @@ bool peer_revive(struct builtin *b, struct peer *peer, uint64_t now_ms)
  */
 void peer_check(struct builtin *b, struct peer *peer, uint64_t now_ms)
 {
-	if (peer->state != SOCKBEAT_STATE_GONE) {
+	if (has_socket(peer)) {
 		peer_look(b, peer, now_ms);
-		if (peer->state == SOCKBEAT_STATE_GONE)
+		if (!has_socket(peer))
 			return;
 	}
 	switch (peer->state) {
@@ -227,7 +264,7 @@ void peer_check(struct builtin *b, struct peer *peer, uint64_t now_ms)
 			peer_arm(b, peer, peer->heard_ms + peer->timeout_ms);
 			break;
 		}
-		become(b, peer, SOCKBEAT_STATE_SILENT);
+		peer_become(b, peer, SOCKBEAT_STATE_SILENT);
 		b->stats.silences++;
 		ready_push(b, peer, TELL_SILENT);
 		break;
@@ -241,6 +278,9 @@ void peer_check(struct builtin *b, struct peer *peer, uint64_t now_ms)
 		break;
 	case SOCKBEAT_STATE_GONE:
 		ready_push(b, peer, TELL_GONE);
+		break;
+	case SOCKBEAT_STATE_RECYCLING:
+		recycle_check(b, peer, now_ms);
 		break;
 	}
 }

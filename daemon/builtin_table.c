@@ -126,7 +126,7 @@ static void cookie_table_grow(struct builtin *b)
 	memset(buckets, 0xff, (size_t)b->n_buckets * sizeof(*buckets));
 	for (i = 0; i < b->fresh; i++) {
 		peer = peer_at(b, i);
-		if (peer->used && peer->state != SOCKBEAT_STATE_GONE)
+		if (peer->used && has_socket(peer))
 			cookie_insert(b, peer);
 	}
 }

@@ -8,11 +8,29 @@
 #ifndef SOCKBEAT_ENGINE_H
 #define SOCKBEAT_ENGINE_H
 
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <time.h>
 
 #include "libsockbeat.h"
 
 #define SB_TEXT_MAX	256
+
+/* Entries that are handed to an engine at once where we make them. */
+#define SB_CHUNK	64
+
+/* In an entry's @mask, for recycle: keep the slot until del. */
+#define SB_PEER_HOLD	(1u << 31)
+
+/**
+ * struct sb_retire - how to recycle peers
+ * @delay_ms: time in quarantine
+ * @end: what to do to the socket
+ */
+struct sb_retire {
+	uint32_t delay_ms;
+	enum sockbeat_end end;
+};
 
 /**
  * struct sb_engine - an engine's functions
@@ -22,7 +40,9 @@
  * @close: undo @open or @adopt
  * @add: as sockbeat_add(), but 0 or an error that concerns the whole call
  * @set: likewise
- * @del: as sockbeat_del()
+ * @del: likewise
+ * @recycle: likewise
+ * @extend: likewise
  * @beat: as sockbeat_beat()
  * @events: as sockbeat_events()
  * @get_stats: as sockbeat_get_stats()
@@ -36,7 +56,11 @@ struct sb_engine {
 	void (*close)(struct sockbeat *sb);
 	int (*add)(struct sockbeat *sb, struct sockbeat_peer *peers, size_t n);
 	int (*set)(struct sockbeat *sb, struct sockbeat_peer *peers, size_t n);
-	int (*del)(struct sockbeat *sb, const uint64_t *handles, size_t n);
+	int (*del)(struct sockbeat *sb, struct sockbeat_peer *peers, size_t n);
+	int (*recycle)(struct sockbeat *sb, struct sockbeat_peer *peers, size_t n,
+		       const struct sb_retire *how);
+	int (*extend)(struct sockbeat *sb, struct sockbeat_peer *peers, size_t n,
+		      uint32_t delay_ms);
 	void (*beat)(struct sockbeat *sb, uint64_t handle);
 	int (*events)(struct sockbeat *sb, struct sockbeat_event *events, int max);
 	int (*get_stats)(struct sockbeat *sb, struct sockbeat_stats *stats);
@@ -46,12 +70,42 @@ struct sb_engine {
 };
 
 /**
+ * struct sb_refs - references on handles, see recycle.c
+ * @ref: for each slot
+ * @bytes: length of @ref
+ * @released: held slots whose last reference has gone, newest first
+ * @taken: those of them that are being freed
+ * @wake_fd: eventfd: there are such slots
+ * @poll_fd: what sockbeat_fd() returns: readable when the engine's or @wake_fd is
+ * @stale: references that were refused
+ * @held: slots that are held
+ * @held_total: slots that ever were
+ * @freed: slots that were freed through del, at the end of their quarantine
+ *
+ * @released and @stale are any thread's, the rest is the session's thread's.
+ */
+struct sb_refs {
+	struct sb_ref *ref;
+	size_t bytes;
+	_Atomic uint32_t released;
+	uint32_t taken;
+	int wake_fd;
+	int poll_fd;
+	_Atomic uint64_t stale;
+	uint32_t held;
+	uint64_t held_total;
+	uint64_t freed;
+};
+
+/**
  * struct sockbeat - a session
  * @engine: its engine, NULL until one has opened it
  * @data: the engine's own
- * @event_fd: what sockbeat_fd() returns
+ * @event_fd: readable when the engine has events
  * @session_fd: what sockbeat_session_fd() returns, -1 for none
  * @capacity: slots
+ * @recycle_delay_ms: default quarantine
+ * @refs: references on handles
  * @error: text of the first failure of the last call, empty for none
  * @reason: why this engine is in use
  */
@@ -61,6 +115,8 @@ struct sockbeat {
 	int event_fd;
 	int session_fd;
 	uint32_t capacity;
+	uint32_t recycle_delay_ms;
+	struct sb_refs refs;
 	char error[SB_TEXT_MAX];
 	char reason[SB_TEXT_MAX];
 };
@@ -72,6 +128,20 @@ int sb_fail(struct sockbeat *sb, int err, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 void sb_fail_peer(struct sockbeat *sb, const char *what, size_t i,
 		  const struct sockbeat_peer *peer, const char *why);
+
+/* recycle.c */
+void sb_refs_init(struct sb_refs *refs);
+int sb_refs_open(struct sockbeat *sb);
+int sb_refs_adopt(struct sockbeat *sb);
+void sb_refs_close(struct sb_refs *refs);
+void sb_refs_add(struct sockbeat *sb, uint64_t handle);
+void sb_refs_forget(struct sockbeat *sb, uint64_t handle);
+bool sb_refs_tracked(const struct sockbeat *sb, uint64_t handle);
+int sb_refs_recycle(struct sockbeat *sb, struct sockbeat_peer *peers, size_t n,
+		    const struct sb_retire *how);
+int sb_refs_released(struct sockbeat *sb, struct sockbeat_event *events, int max);
+int sb_refs_filter(struct sockbeat *sb, struct sockbeat_event *events, int n);
+void sb_refs_stats(const struct sockbeat *sb, struct sockbeat_stats *stats);
 
 static inline uint64_t sb_now_ns(void)
 {

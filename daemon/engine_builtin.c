@@ -7,6 +7,7 @@
  * seen when its peer's bucket comes due, not at once.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/timerfd.h>
@@ -20,8 +21,13 @@
 #define MAX_CHECKS_PER_TICK	16384
 #define DEFAULT_TIMEOUT_MS	60000
 #define DEFAULT_RENOTIFY_MS	5000
+#define DEFAULT_DELAY_MS	60000
 
-static void set_timer(struct builtin *b)
+/**
+ * set_timer - have the descriptor readable when there is something to do
+ * @b: the session
+ */
+void set_timer(struct builtin *b)
 {
 	struct itimerspec spec = { 0 };
 	uint64_t tick = sb_wheel_next(&b->wheel);
@@ -42,6 +48,14 @@ static void set_timer(struct builtin *b)
 	timerfd_settime(b->timer_fd, TFD_TIMER_ABSTIME, &spec, NULL);
 }
 
+static const char *full_text(struct builtin *b)
+{
+	snprintf(b->text, sizeof(b->text),
+		 "no free slot: %u live, %u silent, %u gone, %u in quarantine", b->stats.live,
+		 b->stats.silent, b->stats.gone, b->stats.recycling);
+	return b->text;
+}
+
 static int enter(struct builtin *b, const struct sockbeat_peer *entry, uint64_t *handle,
 		 const char **why)
 {
@@ -58,7 +72,7 @@ static int enter(struct builtin *b, const struct sockbeat_peer *entry, uint64_t 
 	}
 	peer = slot_take(b, &err);
 	if (!peer) {
-		*why = err == -ENOSPC ? "no free slot in the session" : "no memory for a peer";
+		*why = err == -ENOSPC ? full_text(b) : "no memory for a peer";
 		return err;
 	}
 	peer->user_data = entry->user_data;
@@ -98,12 +112,36 @@ static int builtin_add(struct sockbeat *sb, struct sockbeat_peer *peers, size_t 
 	return 0;
 }
 
-static int no_peer(struct sockbeat *sb, const char *what, size_t i, uint64_t handle)
+/**
+ * entry_peer - the peer that an entry names
+ * @sb: the session
+ * @what: the request's name
+ * @entry: the entry; its @error is set
+ * @i: its number
+ * @states: mask of 1 << SOCKBEAT_STATE_*: which it may be in
+ *
+ * Return: the peer, or NULL.
+ */
+struct peer *entry_peer(struct sockbeat *sb, const char *what, struct sockbeat_peer *entry,
+			size_t i, uint32_t states)
 {
-	struct sockbeat_peer peer = { .handle = handle, .error = -ENOENT };
+	struct peer *peer = slot_find(sb->data, entry->handle);
+	const char *why;
 
-	sb_fail_peer(sb, what, i, &peer, "no peer has this handle");
-	return peer.error;
+	if (!peer) {
+		entry->error = -ENOENT;
+		why = "no peer has this handle";
+	} else if (states & 1u << peer->state) {
+		return peer;
+	} else if (peer->state == SOCKBEAT_STATE_RECYCLING) {
+		entry->error = -EALREADY;
+		why = "peer is in quarantine";
+	} else {
+		entry->error = -EINVAL;
+		why = "peer is not in quarantine";
+	}
+	sb_fail_peer(sb, what, i, entry, why);
+	return NULL;
 }
 
 static void change(struct builtin *b, struct peer *peer, const struct sockbeat_peer *entry)
@@ -112,7 +150,7 @@ static void change(struct builtin *b, struct peer *peer, const struct sockbeat_p
 
 	b->call++;
 	/* What was heard by the old source counts. */
-	if (peer->state != SOCKBEAT_STATE_GONE)
+	if (has_socket(peer))
 		peer_look(b, peer, now_ms);
 	peer->user_data = entry->user_data;
 	if (entry->mask & SOCKBEAT_PEER_TIMEOUT)
@@ -122,7 +160,7 @@ static void change(struct builtin *b, struct peer *peer, const struct sockbeat_p
 	if (entry->mask & SOCKBEAT_PEER_TRIGGER)
 		peer->trigger = entry->trigger;
 
-	if (peer->state != SOCKBEAT_STATE_GONE) {
+	if (has_socket(peer)) {
 		peer->looked--;
 		peer_look(b, peer, now_ms);
 	}
@@ -141,56 +179,30 @@ static int builtin_set(struct sockbeat *sb, struct sockbeat_peer *peers, size_t 
 	for (i = 0; i < n; i++) {
 		if (peers[i].error)
 			continue;
-		peer = slot_find(b, peers[i].handle);
+		peer = entry_peer(sb, "peer-set", &peers[i], i, TRACKED);
 		if (peer)
 			change(b, peer, &peers[i]);
-		else
-			peers[i].error = no_peer(sb, "peer-set", i, peers[i].handle);
 	}
 	set_timer(b);
 	return 0;
 }
 
-static void leave(struct builtin *b, struct peer *peer)
-{
-	if (sb_wheel_armed(&peer->node))
-		sb_wheel_del(&b->wheel, &peer->node);
-	ready_drop(b, peer);
-	switch (peer->state) {
-	case SOCKBEAT_STATE_LIVE:
-		b->stats.live--;
-		break;
-	case SOCKBEAT_STATE_SILENT:
-		b->stats.silent--;
-		break;
-	case SOCKBEAT_STATE_GONE:
-		b->stats.gone--;
-		break;
-	}
-	if (peer->state != SOCKBEAT_STATE_GONE)
-		cookie_remove(b, peer);
-	b->stats.deleted++;
-	slot_release(b, peer);
-}
-
-static int builtin_del(struct sockbeat *sb, const uint64_t *handles, size_t n)
+static int builtin_del(struct sockbeat *sb, struct sockbeat_peer *peers, size_t n)
 {
 	struct builtin *b = sb->data;
 	struct peer *peer;
-	int done = 0;
 	size_t i;
 
 	for (i = 0; i < n; i++) {
-		peer = slot_find(b, handles[i]);
-		if (!peer) {
-			no_peer(sb, "peer-del", i, handles[i]);
+		peer = entry_peer(sb, "peer-del", &peers[i], i, UINT32_MAX);
+		if (!peer)
 			continue;
-		}
-		leave(b, peer);
-		done++;
+		peer_let_go(b, peer);
+		peer_leave(b, peer);
+		b->stats.deleted++;
 	}
 	set_timer(b);
-	return done;
+	return 0;
 }
 
 static void builtin_beat(struct sockbeat *sb, uint64_t handle)
@@ -233,12 +245,19 @@ static void fill_event(const struct peer *peer, struct sockbeat_event *event, ui
 		[TELL_SILENT] = SOCKBEAT_EVENT_KIND_SILENT,
 		[TELL_HEARD] = SOCKBEAT_EVENT_KIND_HEARD,
 		[TELL_GONE] = SOCKBEAT_EVENT_KIND_GONE,
+		[TELL_RECYCLED] = SOCKBEAT_EVENT_KIND_RECYCLED,
 	};
 
-	event->kind = kinds[peer->pending];
+	*event = (struct sockbeat_event){
+		.kind = kinds[peer->pending],
+		.handle = handle_of(peer),
+		.user_data = peer->user_data,
+	};
+	if (peer->state == SOCKBEAT_STATE_RECYCLING) {
+		event->late_ms = now_ms > peer->recycle_end_ms ? now_ms - peer->recycle_end_ms : 0;
+		return;
+	}
 	event->tcp_state = peer->tcp_state;
-	event->handle = handle_of(peer);
-	event->user_data = peer->user_data;
 	event->idle_ms = idle_ms(peer, now_ms);
 	event->late_ms = peer->pending == TELL_SILENT ? event->idle_ms - peer->timeout_ms : 0;
 }
@@ -246,6 +265,10 @@ static void fill_event(const struct peer *peer, struct sockbeat_event *event, ui
 /* The caller has it: when does this peer come up again? */
 static void delivered(struct builtin *b, struct peer *peer, uint64_t now_ms)
 {
+	if (peer->state == SOCKBEAT_STATE_RECYCLING) {
+		recycle_told(b, peer, now_ms);
+		return;
+	}
 	peer->told = peer->pending == TELL_SILENT;
 	ready_drop(b, peer);
 	if (peer->state == SOCKBEAT_STATE_LIVE)
@@ -292,34 +315,39 @@ static int builtin_get_stats(struct sockbeat *sb, struct sockbeat_stats *stats)
 static void fill_info(struct builtin *b, struct peer *peer, struct sockbeat_info *info)
 {
 	uint64_t now_ms = sb_now_ms();
-	bool is_gone;
 
 	b->call++;
-	if (peer->state != SOCKBEAT_STATE_GONE)
+	if (has_socket(peer))
 		peer_look(b, peer, now_ms);
 	if (peer->state == SOCKBEAT_STATE_SILENT)
 		peer_revive(b, peer, now_ms);
-	is_gone = peer->state == SOCKBEAT_STATE_GONE;
 	*info = (struct sockbeat_info){
 		.handle = handle_of(peer),
 		.user_data = peer->user_data,
-		.cookie = is_gone ? 0 : peer->cookie,
-		.idle_ms = idle_ms(peer, now_ms),
-		.timeout_ms = peer->timeout_ms,
 		.state = peer->state,
-		.source = peer->source,
-		.trigger = peer->trigger,
-		.tcp_state = is_gone ? 0 : peer->tcp_state,
 	};
+	if (peer->state == SOCKBEAT_STATE_RECYCLING) {
+		info->left_ms = peer->recycle_end_ms > now_ms ? peer->recycle_end_ms - now_ms : 0;
+		return;
+	}
+	info->idle_ms = idle_ms(peer, now_ms);
+	info->timeout_ms = peer->timeout_ms;
+	info->source = peer->source;
+	info->trigger = peer->trigger;
+	if (has_socket(peer)) {
+		info->cookie = peer->cookie;
+		info->tcp_state = peer->tcp_state;
+	}
 }
 
 static int builtin_get(struct sockbeat *sb, uint64_t handle, struct sockbeat_info *info)
 {
 	struct builtin *b = sb->data;
-	struct peer *peer = slot_find(b, handle);
+	struct sockbeat_peer entry = { .handle = handle };
+	struct peer *peer = entry_peer(sb, "peer-get", &entry, 0, UINT32_MAX);
 
 	if (!peer)
-		return no_peer(sb, "peer-get", 0, handle);
+		return entry.error;
 	fill_info(b, peer, info);
 	set_timer(b);
 	return 0;
@@ -366,6 +394,9 @@ static int builtin_open(struct sockbeat *sb, const struct sockbeat_opts *opts)
 	sb->capacity = opts->capacity;
 	b->timeout_ms = opts->timeout_ms ? opts->timeout_ms : DEFAULT_TIMEOUT_MS;
 	b->renotify_ms = opts->renotify_ms ? opts->renotify_ms : DEFAULT_RENOTIFY_MS;
+	if (opts->recycle_delay_ms != SOCKBEAT_NO_DELAY)
+		sb->recycle_delay_ms = opts->recycle_delay_ms ? opts->recycle_delay_ms :
+								DEFAULT_DELAY_MS;
 	b->source = opts->source;
 	b->trigger = opts->trigger;
 	sb_wheel_init(&b->wheel, sb_now_ms() / TICK_MS);
@@ -393,6 +424,8 @@ const struct sb_engine sb_engine_builtin = {
 	.add = builtin_add,
 	.set = builtin_set,
 	.del = builtin_del,
+	.recycle = builtin_recycle,
+	.extend = builtin_extend,
 	.beat = builtin_beat,
 	.events = builtin_events,
 	.get_stats = builtin_get_stats,

@@ -56,6 +56,7 @@ struct nlmsghdr *kernel_request(struct sockbeat *sb, struct channel *ch, uint8_t
  * @id: of the session
  * @capacity: slots
  * @port: where its events go
+ * @recycle_delay_ms: default quarantine
  * @clock_ms: the module's clock
  * @stats: counters
  */
@@ -64,6 +65,7 @@ struct session {
 	uint32_t id;
 	uint32_t capacity;
 	uint32_t port;
+	uint32_t recycle_delay_ms;
 	uint64_t clock_ms;
 	struct sockbeat_stats stats;
 };
@@ -85,6 +87,7 @@ static int read_stats(const struct nlattr *nest, struct sockbeat_stats *stats)
 		U64(SOCKETS_GONE, sockets_gone), U64(EVENTS, events), U64(MESSAGES, messages),
 		U64(DEFERRALS, deferrals), U64(BAD_STAMPS, bad_stamps), U64(TICKS, ticks),
 		U64(TICK_NS, tick_ns), U64(CHECKS, checks), U64(POSTPONED, postponed),
+		U32(RECYCLING, recycling), U64(RECYCLES, recycles), U64(RECYCLED, recycled),
 	};
 	const struct nlattr *tb[SOCKBEAT_A_STATS_MAX + 1];
 	unsigned int i;
@@ -115,6 +118,8 @@ static int read_session(const void *attrs, size_t len, void *arg)
 	    !attr_read(tb[SOCKBEAT_A_SESSION_ID], &s->id, sizeof(s->id)) ||
 	    !attr_read(tb[SOCKBEAT_A_SESSION_CAPACITY], &s->capacity, sizeof(s->capacity)) ||
 	    !attr_read(tb[SOCKBEAT_A_SESSION_PORT], &s->port, sizeof(s->port)) ||
+	    !attr_read(tb[SOCKBEAT_A_SESSION_RECYCLE_DELAY_MS], &s->recycle_delay_ms,
+		       sizeof(s->recycle_delay_ms)) ||
 	    !attr_read(tb[SOCKBEAT_A_SESSION_CLOCK_MS], &s->clock_ms, sizeof(s->clock_ms)))
 		return -EBADMSG;
 	return read_stats(tb[SOCKBEAT_A_SESSION_STATS], &s->stats);
@@ -159,6 +164,10 @@ static int session_new(struct sockbeat *sb, const struct sockbeat_opts *opts)
 		mnl_attr_put_u32(nlh, SOCKBEAT_A_SESSION_TIMEOUT_MS, opts->timeout_ms);
 	if (opts->renotify_ms)
 		mnl_attr_put_u32(nlh, SOCKBEAT_A_SESSION_RENOTIFY_MS, opts->renotify_ms);
+	if (opts->recycle_delay_ms)
+		mnl_attr_put_u32(nlh, SOCKBEAT_A_SESSION_RECYCLE_DELAY_MS,
+				 opts->recycle_delay_ms == SOCKBEAT_NO_DELAY ?
+				 0 : opts->recycle_delay_ms);
 	mnl_attr_put_u32(nlh, SOCKBEAT_A_SESSION_SOURCE, opts->source);
 	mnl_attr_put_u32(nlh, SOCKBEAT_A_SESSION_TRIGGER, opts->trigger);
 	err = channel_request(&k->requests, nlh, read_session, &s);
@@ -220,27 +229,20 @@ static int session_bind(struct sockbeat *sb, struct session *s)
 	return 0;
 }
 
-static void *map(struct sockbeat *sb, size_t bytes, int flags, int fd)
-{
-	void *addr = mmap(NULL, bytes, PROT_READ | PROT_WRITE, flags, fd, 0);
-
-	if (addr != MAP_FAILED)
-		return addr;
-	sb_fail(sb, -errno, "session-new: mmap of %zu bytes: %s", bytes, strerror(errno));
-	return NULL;
-}
-
-/* Both tables are as long as the capacity and take memory where they are used. */
-static int map_tables(struct sockbeat *sb)
+/* As long as the capacity; it takes memory where it is used. */
+static int map_slots(struct sockbeat *sb)
 {
 	struct kernel *k = sb->data;
 	size_t page = sysconf(_SC_PAGESIZE);
+	void *map;
 
 	k->slots_bytes = (sb->capacity * sizeof(*k->slots) + page - 1) / page * page;
-	k->slots = map(sb, k->slots_bytes, MAP_SHARED, sb->session_fd);
-	k->deleted_bytes = sb->capacity * sizeof(*k->deleted);
-	k->deleted = map(sb, k->deleted_bytes, MAP_PRIVATE | MAP_ANONYMOUS, -1);
-	return k->slots && k->deleted ? 0 : -ENOMEM;
+	map = mmap(NULL, k->slots_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, sb->session_fd, 0);
+	if (map == MAP_FAILED)
+		return sb_fail(sb, -errno, "session-new: mmap of %zu bytes: %s", k->slots_bytes,
+			       strerror(errno));
+	k->slots = map;
+	return 0;
 }
 
 static void let_go(struct sockbeat *sb)
@@ -249,8 +251,6 @@ static void let_go(struct sockbeat *sb)
 
 	if (k->slots)
 		munmap(k->slots, k->slots_bytes);
-	if (k->deleted)
-		munmap(k->deleted, k->deleted_bytes);
 	channel_close(&k->requests);
 	channel_close(&k->events);
 	free(k);
@@ -260,7 +260,8 @@ static void let_go(struct sockbeat *sb)
 static void kernel_close(struct sockbeat *sb)
 {
 	let_go(sb);
-	close(sb->session_fd);
+	if (sb->session_fd >= 0)
+		close(sb->session_fd);
 }
 
 /* What comes before there is a session ... */
@@ -298,8 +299,9 @@ static int finish(struct sockbeat *sb)
 			       s.capacity, SOCKBEAT_MAX_CAPACITY);
 	k->id = s.id;
 	sb->capacity = s.capacity;
+	sb->recycle_delay_ms = s.recycle_delay_ms;
 	sb->event_fd = mnl_socket_get_fd(k->events.nl);
-	return map_tables(sb);
+	return map_slots(sb);
 }
 
 static int kernel_open(struct sockbeat *sb, const struct sockbeat_opts *opts)
@@ -340,21 +342,10 @@ static int kernel_adopt(struct sockbeat *sb, int session_fd)
 	return err;
 }
 
-/* Whether a handle is of a peer that was deleted through this session. */
-static bool is_deleted(const struct kernel *k, uint64_t handle)
-{
-	uint32_t generation = handle >> 32;
-	uint32_t deleted = k->deleted[sockbeat_index(handle)];
-
-	return deleted && (int32_t)(generation - deleted) <= 0;
-}
-
 static void kernel_beat(struct sockbeat *sb, uint64_t handle)
 {
 	struct kernel *k = sb->data;
 
-	if (sockbeat_index(handle) >= sb->capacity || is_deleted(k, handle))
-		return;
 	__atomic_store_n(&k->slots[sockbeat_index(handle)].beat_ms,
 			 sb_now_ms() + k->clock_offset_ms, __ATOMIC_RELAXED);
 }
@@ -445,7 +436,7 @@ static int next_event(struct sockbeat *sb, struct sockbeat_event *event)
 	if (sockbeat_index(event->handle) >= sb->capacity)
 		return -EBADMSG;
 	/* A newer module may have kinds that we do not know. */
-	return event->kind <= SOCKBEAT_EVENT_KIND_GONE && !is_deleted(k, event->handle);
+	return event->kind <= SOCKBEAT_EVENT_KIND_RECYCLED;
 }
 
 static int kernel_events(struct sockbeat *sb, struct sockbeat_event *events, int max)
@@ -488,6 +479,8 @@ const struct sb_engine sb_engine_kernel = {
 	.add = kernel_add,
 	.set = kernel_set,
 	.del = kernel_del,
+	.recycle = kernel_recycle,
+	.extend = kernel_extend,
 	.beat = kernel_beat,
 	.events = kernel_events,
 	.get_stats = kernel_get_stats,

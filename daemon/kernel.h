@@ -18,8 +18,6 @@
  * @clock_offset_ms: from our clock to the one that stamps are compared with
  * @slots: the slot page
  * @slots_bytes: its length
- * @deleted: per slot, the generation that was deleted last, 0 for none
- * @deleted_bytes: its length
  * @event_error: error to return when the events before it have been taken
  * @message: event message that is being taken
  * @message_left: bytes of the datagram from there on
@@ -34,8 +32,6 @@ struct kernel {
 	int64_t clock_offset_ms;
 	struct sockbeat_slot *slots;
 	size_t slots_bytes;
-	uint32_t *deleted;
-	size_t deleted_bytes;
 	int event_error;
 	const struct nlmsghdr *message;
 	int message_left;
@@ -53,7 +49,10 @@ struct nlmsghdr *kernel_request(struct sockbeat *sb, struct channel *ch, uint8_t
 /* kernel_peer.c */
 int kernel_add(struct sockbeat *sb, struct sockbeat_peer *peers, size_t n);
 int kernel_set(struct sockbeat *sb, struct sockbeat_peer *peers, size_t n);
-int kernel_del(struct sockbeat *sb, const uint64_t *handles, size_t n);
+int kernel_del(struct sockbeat *sb, struct sockbeat_peer *peers, size_t n);
+int kernel_recycle(struct sockbeat *sb, struct sockbeat_peer *peers, size_t n,
+		   const struct sb_retire *how);
+int kernel_extend(struct sockbeat *sb, struct sockbeat_peer *peers, size_t n, uint32_t delay_ms);
 int kernel_get(struct sockbeat *sb, uint64_t handle, struct sockbeat_info *info);
 int kernel_list(struct sockbeat *sb, uint32_t states,
 		int (*cb)(const struct sockbeat_info *info, void *arg), void *arg);

@@ -17,14 +17,14 @@
  * struct batch - entries of one call
  * @cmd: what to do with them
  * @what: its name
+ * @how: for those that retire peers
  * @base: first entry of the call
- * @first: its number for the caller
  */
 struct batch {
 	uint8_t cmd;
 	const char *what;
+	struct sb_retire how;
 	const struct sockbeat_peer *base;
-	size_t first;
 };
 
 /**
@@ -39,22 +39,40 @@ struct answer {
 	size_t i;
 };
 
-static void put_entry(struct nlmsghdr *nlh, const struct sockbeat_peer *peer, uint8_t cmd)
+static void put_conf(struct nlmsghdr *nlh, const struct sockbeat_peer *peer)
+{
+	mnl_attr_put_u64(nlh, SOCKBEAT_A_PEER_USER_DATA, peer->user_data);
+	if (peer->mask & SOCKBEAT_PEER_TIMEOUT)
+		mnl_attr_put_u32(nlh, SOCKBEAT_A_PEER_TIMEOUT_MS, peer->timeout_ms);
+	if (peer->mask & SOCKBEAT_PEER_SOURCE)
+		mnl_attr_put_u32(nlh, SOCKBEAT_A_PEER_SOURCE, peer->source);
+	if (peer->mask & SOCKBEAT_PEER_TRIGGER)
+		mnl_attr_put_u32(nlh, SOCKBEAT_A_PEER_TRIGGER, peer->trigger);
+}
+
+static void put_entry(struct nlmsghdr *nlh, const struct sockbeat_peer *peer,
+		      const struct batch *batch)
 {
 	struct nlattr *nest = mnl_attr_nest_start(nlh, SOCKBEAT_A_SESSION_PEER);
 
-	if (cmd == SOCKBEAT_CMD_PEER_ADD)
+	if (batch->cmd == SOCKBEAT_CMD_PEER_ADD)
 		mnl_attr_put_u32(nlh, SOCKBEAT_A_PEER_FD, peer->fd);
 	else
 		mnl_attr_put_u64(nlh, SOCKBEAT_A_PEER_HANDLE, peer->handle);
-	if (cmd != SOCKBEAT_CMD_PEER_DEL) {
-		mnl_attr_put_u64(nlh, SOCKBEAT_A_PEER_USER_DATA, peer->user_data);
-		if (peer->mask & SOCKBEAT_PEER_TIMEOUT)
-			mnl_attr_put_u32(nlh, SOCKBEAT_A_PEER_TIMEOUT_MS, peer->timeout_ms);
-		if (peer->mask & SOCKBEAT_PEER_SOURCE)
-			mnl_attr_put_u32(nlh, SOCKBEAT_A_PEER_SOURCE, peer->source);
-		if (peer->mask & SOCKBEAT_PEER_TRIGGER)
-			mnl_attr_put_u32(nlh, SOCKBEAT_A_PEER_TRIGGER, peer->trigger);
+	switch (batch->cmd) {
+	case SOCKBEAT_CMD_PEER_ADD:
+	case SOCKBEAT_CMD_PEER_SET:
+		put_conf(nlh, peer);
+		break;
+	case SOCKBEAT_CMD_PEER_RECYCLE:
+		mnl_attr_put_u32(nlh, SOCKBEAT_A_PEER_RECYCLE_DELAY_MS, batch->how.delay_ms);
+		mnl_attr_put_u32(nlh, SOCKBEAT_A_PEER_END, batch->how.end);
+		if (peer->mask & SB_PEER_HOLD)
+			mnl_attr_put(nlh, SOCKBEAT_A_PEER_HOLD, 0, NULL);
+		break;
+	case SOCKBEAT_CMD_RECYCLE_EXTEND:
+		mnl_attr_put_u32(nlh, SOCKBEAT_A_PEER_RECYCLE_DELAY_MS, batch->how.delay_ms);
+		break;
 	}
 	mnl_attr_nest_end(nlh, nest);
 }
@@ -98,7 +116,7 @@ static int send_batch(struct sockbeat *sb, const struct batch *batch,
 	nlh = kernel_request(sb, &k->requests, batch->cmd, NLM_F_ACK);
 	begin = nlh->nlmsg_len;
 	for (i = 0; i < n; i++) {
-		put_entry(nlh, entries[i], batch->cmd);
+		put_entry(nlh, entries[i], batch);
 		end[i] = nlh->nlmsg_len;
 	}
 	err = channel_request(&k->requests, nlh, is_add ? read_handles : NULL, &answer);
@@ -139,7 +157,7 @@ static int run_batch(struct sockbeat *sb, const struct batch *batch,
 		}
 		bad = bad < n ? bad : 0;
 		entries[bad]->error = err;
-		sb_fail_peer(sb, batch->what, batch->first + (entries[bad] - batch->base),
+		sb_fail_peer(sb, batch->what, entries[bad] - batch->base,
 			     entries[bad], k->requests.text);
 		for (n--; bad < n; bad++)
 			entries[bad] = entries[bad + 1];
@@ -147,18 +165,18 @@ static int run_batch(struct sockbeat *sb, const struct batch *batch,
 	return err;
 }
 
-static int run_batches(struct sockbeat *sb, uint8_t cmd, const char *what,
-		       struct sockbeat_peer *peers, size_t n)
+static int run_batches(struct sockbeat *sb, struct batch *batch, struct sockbeat_peer *peers,
+		       size_t n)
 {
-	struct batch batch = { .cmd = cmd, .what = what, .base = peers };
 	struct sockbeat_peer *entries[BATCH_MAX];
 	size_t i, m = 0;
 
+	batch->base = peers;
 	for (i = 0; i < n; i++) {
 		if (!peers[i].error)
 			entries[m++] = &peers[i];
 		if (m == BATCH_MAX || (m && i == n - 1)) {
-			run_batch(sb, &batch, entries, m);
+			run_batch(sb, batch, entries, m);
 			m = 0;
 		}
 	}
@@ -185,38 +203,34 @@ int kernel_add(struct sockbeat *sb, struct sockbeat_peer *peers, size_t n)
 		len = sizeof(cookie);
 		getsockopt(peers[i].fd, SOL_SOCKET, SO_COOKIE, &cookie, &len);
 	}
-	return run_batches(sb, SOCKBEAT_CMD_PEER_ADD, "peer-add", peers, n);
+	return run_batches(sb, &(struct batch){ .cmd = SOCKBEAT_CMD_PEER_ADD, .what = "peer-add" },
+			   peers, n);
 }
 
 int kernel_set(struct sockbeat *sb, struct sockbeat_peer *peers, size_t n)
 {
-	return run_batches(sb, SOCKBEAT_CMD_PEER_SET, "peer-set", peers, n);
+	return run_batches(sb, &(struct batch){ .cmd = SOCKBEAT_CMD_PEER_SET, .what = "peer-set" },
+			   peers, n);
 }
 
-int kernel_del(struct sockbeat *sb, const uint64_t *handles, size_t n)
+int kernel_del(struct sockbeat *sb, struct sockbeat_peer *peers, size_t n)
 {
-	struct batch batch = { .cmd = SOCKBEAT_CMD_PEER_DEL, .what = "peer-del" };
-	struct kernel *k = sb->data;
-	struct sockbeat_peer peers[BATCH_MAX], *entries[BATCH_MAX];
-	size_t i, m;
-	int done = 0;
+	return run_batches(sb, &(struct batch){ .cmd = SOCKBEAT_CMD_PEER_DEL, .what = "peer-del" },
+			   peers, n);
+}
 
-	batch.base = peers;
-	for (; batch.first < n; batch.first += m) {
-		m = n - batch.first < BATCH_MAX ? n - batch.first : BATCH_MAX;
-		for (i = 0; i < m; i++) {
-			peers[i] = (struct sockbeat_peer){ .handle = handles[batch.first + i] };
-			entries[i] = &peers[i];
-		}
-		run_batch(sb, &batch, entries, m);
-		for (i = 0; i < m; i++) {
-			if (peers[i].error)
-				continue;
-			k->deleted[sockbeat_index(peers[i].handle)] = peers[i].handle >> 32;
-			done++;
-		}
-	}
-	return done;
+int kernel_recycle(struct sockbeat *sb, struct sockbeat_peer *peers, size_t n,
+		   const struct sb_retire *how)
+{
+	return run_batches(sb, &(struct batch){ .cmd = SOCKBEAT_CMD_PEER_RECYCLE,
+						.what = "peer-recycle", .how = *how }, peers, n);
+}
+
+int kernel_extend(struct sockbeat *sb, struct sockbeat_peer *peers, size_t n, uint32_t delay_ms)
+{
+	return run_batches(sb, &(struct batch){ .cmd = SOCKBEAT_CMD_RECYCLE_EXTEND,
+						.what = "recycle-extend", .how.delay_ms = delay_ms },
+			   peers, n);
 }
 
 /* Looking at peers. */
@@ -238,6 +252,7 @@ static int read_peer(const void *attrs, size_t len, struct sockbeat_info *info)
 	    !attr_read(tb[SOCKBEAT_A_PEER_USER_DATA], &info->user_data, sizeof(uint64_t)) ||
 	    !attr_read(tb[SOCKBEAT_A_PEER_COOKIE], &info->cookie, sizeof(uint64_t)) ||
 	    !attr_read(tb[SOCKBEAT_A_PEER_IDLE_MS], &info->idle_ms, sizeof(uint64_t)) ||
+	    !attr_read(tb[SOCKBEAT_A_PEER_LEFT_MS], &info->left_ms, sizeof(uint64_t)) ||
 	    !attr_read(tb[SOCKBEAT_A_PEER_TIMEOUT_MS], &info->timeout_ms, sizeof(uint32_t)) ||
 	    !attr_read(tb[SOCKBEAT_A_PEER_TCP_STATE], &info->tcp_state, sizeof(uint32_t)) ||
 	    !attr_read(tb[SOCKBEAT_A_PEER_STATE], &state, sizeof(state)) ||
@@ -263,7 +278,7 @@ int kernel_get(struct sockbeat *sb, uint64_t handle, struct sockbeat_info *info)
 	int err;
 
 	nlh = kernel_request(sb, &k->requests, SOCKBEAT_CMD_PEER_GET, NLM_F_ACK);
-	put_entry(nlh, &peer, SOCKBEAT_CMD_PEER_DEL);
+	put_entry(nlh, &peer, &(struct batch){ .cmd = SOCKBEAT_CMD_PEER_GET });
 	err = channel_request(&k->requests, nlh, read_one, info);
 	if (err) {
 		peer.error = err;

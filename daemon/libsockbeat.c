@@ -48,13 +48,8 @@ int sb_fail(struct sockbeat *sb, int err, const char *format, ...)
 void sb_fail_peer(struct sockbeat *sb, const char *what, size_t i,
 		  const struct sockbeat_peer *peer, const char *why)
 {
-	char more[48] = "";
-
-	if (peer->error == -ENOSPC)
-		snprintf(more, sizeof(more), ", all %u are in use", sb->capacity);
 	if (!strcmp(what, "peer-add"))
-		sb_fail(sb, peer->error, "%s: entry %zu: fd %d: %s%s", what, i, peer->fd, why,
-			more);
+		sb_fail(sb, peer->error, "%s: entry %zu: fd %d: %s", what, i, peer->fd, why);
 	else
 		sb_fail(sb, peer->error, "%s: entry %zu: handle %#" PRIx64 ": %s", what, i,
 			peer->handle, why);
@@ -83,6 +78,9 @@ static int check_opts(struct sockbeat *sb, const struct sockbeat_opts *opts)
 	if (!err && opts->renotify_ms)
 		err = check_range(sb, what, "renotify_ms", opts->renotify_ms,
 				  SOCKBEAT_MIN_TIMEOUT_MS, SOCKBEAT_MAX_TIMEOUT_MS);
+	if (!err && opts->recycle_delay_ms != SOCKBEAT_NO_DELAY)
+		err = check_range(sb, what, "recycle_delay_ms", opts->recycle_delay_ms, 0,
+				  SOCKBEAT_MAX_DELAY_MS);
 	if (!err)
 		err = check_range(sb, what, "source", opts->source, 0, SOCKBEAT_SOURCE_EITHER);
 	if (!err)
@@ -123,6 +121,7 @@ static struct sockbeat *session_alloc(void)
 	if (sb) {
 		sb->event_fd = -1;
 		sb->session_fd = -1;
+		sb_refs_init(&sb->refs);
 	}
 	return sb;
 }
@@ -132,16 +131,19 @@ static int open_engine(struct sockbeat *sb, const struct sb_engine *engine,
 {
 	int err = engine->open(sb, opts);
 
-	if (!err)
-		sb->engine = engine;
-	return err;
+	if (err)
+		return err;
+	sb->engine = engine;
+	return sb_refs_open(sb);
 }
 
 static int open_auto(struct sockbeat *sb, const struct sockbeat_opts *opts)
 {
-	if (!open_engine(sb, &sb_engine_kernel, opts)) {
+	int err = open_engine(sb, &sb_engine_kernel, opts);
+
+	if (sb->engine) {
 		snprintf(sb->reason, sizeof(sb->reason), "the sockbeat module answers");
-		return 0;
+		return err;
 	}
 	memcpy(sb->reason, sb->error, sizeof(sb->reason));
 	sb->error[0] = '\0';
@@ -202,7 +204,14 @@ int sockbeat_adopt(struct sockbeat **sbp, int session_fd)
 		return err;
 	sb->engine = &sb_engine_kernel;
 	snprintf(sb->reason, sizeof(sb->reason), "the session was adopted");
-	return 0;
+	err = sb_refs_open(sb);
+	if (!err)
+		err = sb_refs_adopt(sb);
+	if (!err)
+		return 0;
+	/* The descriptor is the caller's again. */
+	sb->session_fd = -1;
+	return err;
 }
 
 /**
@@ -213,7 +222,10 @@ int sockbeat_adopt(struct sockbeat **sbp, int session_fd)
  */
 void sockbeat_close(struct sockbeat *sb)
 {
-	if (sb && sb->engine)
+	if (!sb)
+		return;
+	sb_refs_close(&sb->refs);
+	if (sb->engine)
 		sb->engine->close(sb);
 	free(sb);
 }
@@ -263,7 +275,7 @@ const char *sockbeat_engine_reason(const struct sockbeat *sb)
  */
 int sockbeat_fd(const struct sockbeat *sb)
 {
-	return sb->event_fd;
+	return sb->refs.poll_fd;
 }
 
 /**
@@ -299,6 +311,16 @@ static int count_done(const struct sockbeat_peer *peers, size_t n)
 	return done;
 }
 
+/* The next of @n handles as entries; how many that are. */
+static size_t fill_chunk(struct sockbeat_peer *peers, const uint64_t *handles, size_t n)
+{
+	size_t i, m = n < SB_CHUNK ? n : SB_CHUNK;
+
+	for (i = 0; i < m; i++)
+		peers[i] = (struct sockbeat_peer){ .handle = handles[i] };
+	return m;
+}
+
 /**
  * sockbeat_add - track sockets
  * @sb: the session
@@ -316,7 +338,13 @@ int sockbeat_add(struct sockbeat *sb, struct sockbeat_peer *peers, size_t n)
 	sb->error[0] = '\0';
 	check_peers(sb, "peer-add", peers, n);
 	err = sb->engine->add(sb, peers, n);
-	return err ? err : count_done(peers, n);
+	if (err)
+		return err;
+	for (size_t i = 0; i < n; i++) {
+		if (!peers[i].error)
+			sb_refs_add(sb, peers[i].handle);
+	}
+	return count_done(peers, n);
 }
 
 /**
@@ -345,15 +373,108 @@ int sockbeat_set(struct sockbeat *sb, struct sockbeat_peer *peers, size_t n)
  * @handles: which
  * @n: how many
  *
- * No event of a deleted peer is returned any more.
+ * No event of a deleted peer is returned any more. The slot is free at once,
+ * references on it or not: where there may be any use sockbeat_recycle().
  *
  * Return: the number of peers that were deleted, or a negative errno where the
  * call failed as a whole.
  */
 int sockbeat_del(struct sockbeat *sb, const uint64_t *handles, size_t n)
 {
+	struct sockbeat_peer peers[SB_CHUNK];
+	size_t i, m, done = 0;
+	int err;
+
 	sb->error[0] = '\0';
-	return sb->engine->del(sb, handles, n);
+	for (; n; n -= m, handles += m) {
+		m = fill_chunk(peers, handles, n);
+		err = sb->engine->del(sb, peers, m);
+		if (err)
+			return done ? (int)done : err;
+		for (i = 0; i < m; i++) {
+			if (!peers[i].error)
+				sb_refs_forget(sb, peers[i].handle);
+		}
+		done += count_done(peers, m);
+	}
+	return done;
+}
+
+/* Check a delay and fill in the session's. */
+static int check_delay(struct sockbeat *sb, const char *what, uint32_t *delay_ms)
+{
+	if (*delay_ms == SOCKBEAT_DEFAULT_DELAY)
+		*delay_ms = sb->recycle_delay_ms;
+	return check_range(sb, what, "delay_ms", *delay_ms, 0, SOCKBEAT_MAX_DELAY_MS);
+}
+
+/**
+ * sockbeat_recycle - retire peers
+ * @sb: the session
+ * @handles: which: live, silent or gone ones
+ * @n: how many
+ * @delay_ms: time that their slots are kept from others, 0 ..
+ *	      SOCKBEAT_MAX_DELAY_MS, or SOCKBEAT_DEFAULT_DELAY
+ * @end: what to do to the sockets; the descriptors stay the caller's
+ *
+ * A peer is not tracked any more, and no reference on it can be taken. When its
+ * delay is over and its last reference has gone its slot is free, and
+ * SOCKBEAT_EVENT_KIND_RECYCLED says so. Without delay and references it is free
+ * at once, without an event.
+ *
+ * Return: the number of peers that were recycled, or a negative errno where
+ * the call failed as a whole.
+ */
+int sockbeat_recycle(struct sockbeat *sb, const uint64_t *handles, size_t n, uint32_t delay_ms,
+		     enum sockbeat_end end)
+{
+	struct sb_retire how = { .delay_ms = delay_ms, .end = end };
+	struct sockbeat_peer peers[SB_CHUNK];
+	size_t m, done = 0;
+	int err;
+
+	sb->error[0] = '\0';
+	err = check_delay(sb, "peer-recycle", &how.delay_ms);
+	if (!err)
+		err = check_range(sb, "peer-recycle", "end", end, 0, SOCKBEAT_END_ABORT);
+#ifdef SOCKBEAT_TEST_UNSAFE
+	how.delay_ms = 0;
+#endif
+	for (; !err && n; n -= m, handles += m) {
+		m = fill_chunk(peers, handles, n);
+		err = sb_refs_recycle(sb, peers, m, &how);
+		if (!err)
+			done += count_done(peers, m);
+	}
+	return done ? (int)done : err;
+}
+
+/**
+ * sockbeat_extend - make quarantines longer
+ * @sb: the session
+ * @handles: recycled peers whose end was not reported yet
+ * @n: how many
+ * @delay_ms: time from now on that they last at least, as for
+ *	      sockbeat_recycle()
+ *
+ * Return: the number of peers whose quarantine lasts so long, or a negative
+ * errno where the call failed as a whole.
+ */
+int sockbeat_extend(struct sockbeat *sb, const uint64_t *handles, size_t n, uint32_t delay_ms)
+{
+	struct sockbeat_peer peers[SB_CHUNK];
+	size_t m, done = 0;
+	int err;
+
+	sb->error[0] = '\0';
+	err = check_delay(sb, "recycle-extend", &delay_ms);
+	for (; !err && n; n -= m, handles += m) {
+		m = fill_chunk(peers, handles, n);
+		err = sb->engine->extend(sb, peers, m, delay_ms);
+		if (!err)
+			done += count_done(peers, m);
+	}
+	return done ? (int)done : err;
 }
 
 /**
@@ -366,7 +487,8 @@ int sockbeat_del(struct sockbeat *sb, const uint64_t *handles, size_t n)
  */
 void sockbeat_beat(struct sockbeat *sb, uint64_t handle)
 {
-	sb->engine->beat(sb, handle);
+	if (sb_refs_tracked(sb, handle))
+		sb->engine->beat(sb, handle);
 }
 
 /**
@@ -379,10 +501,22 @@ void sockbeat_beat(struct sockbeat *sb, uint64_t handle)
  */
 int sockbeat_events(struct sockbeat *sb, struct sockbeat_event *events, int max)
 {
+	int n, got;
+
 	sb->error[0] = '\0';
 	if (max < 1)
 		return sb_fail(sb, -EINVAL, "events: max %d is below 1", max);
-	return sb->engine->events(sb, events, max);
+	n = sb_refs_released(sb, events, max);
+	/* What is taken out makes room: fewer than @max means that all is told. */
+	while (n < max) {
+		got = sb->engine->events(sb, events + n, max - n);
+		if (got < 0)
+			return n ? n : got;
+		if (got < max - n)
+			return n + sb_refs_filter(sb, events + n, got);
+		n += sb_refs_filter(sb, events + n, got);
+	}
+	return n;
 }
 
 /**
@@ -394,9 +528,14 @@ int sockbeat_events(struct sockbeat *sb, struct sockbeat_event *events, int max)
  */
 int sockbeat_get_stats(struct sockbeat *sb, struct sockbeat_stats *stats)
 {
+	int err;
+
 	sb->error[0] = '\0';
 	memset(stats, 0, sizeof(*stats));
-	return sb->engine->get_stats(sb, stats);
+	err = sb->engine->get_stats(sb, stats);
+	if (!err)
+		sb_refs_stats(sb, stats);
+	return err;
 }
 
 /**

@@ -11,7 +11,8 @@
  * errno on failure; sockbeat_strerror() then explains.  Nothing is global: a
  * session may be used by one thread at a time, different sessions by
  * different threads at once.  No call blocks, except that netlink requests
- * wait for the kernel's answer.
+ * wait for the kernel's answer.  Only sockbeat_conn_get() and
+ * sockbeat_conn_put() may be called by any thread at any time.
  */
 #ifndef LIBSOCKBEAT_H
 #define LIBSOCKBEAT_H
@@ -43,6 +44,9 @@ enum sockbeat_engine {
  *		 same range; 0 for the default (5000)
  * @source: default of what counts as heard
  * @trigger: default of how often a silent peer is reported
+ * @recycle_delay_ms: default quarantine of recycled peers, 1..SOCKBEAT_MAX_DELAY_MS;
+ *		      0 for the engine's default (60000, or what the module's
+ *		      recycle_delay_ms says), SOCKBEAT_NO_DELAY for none
  */
 struct sockbeat_opts {
 	enum sockbeat_engine engine;
@@ -51,7 +55,12 @@ struct sockbeat_opts {
 	uint32_t renotify_ms;
 	enum sockbeat_source source;
 	enum sockbeat_trigger trigger;
+	uint32_t recycle_delay_ms;
 };
+
+/* In place of a delay: the session's default, or none where 0 means that. */
+#define SOCKBEAT_DEFAULT_DELAY	UINT32_MAX
+#define SOCKBEAT_NO_DELAY	UINT32_MAX
 
 /* Which members of struct sockbeat_peer are meant; absent ones take the
  * session's default on add and stay as they are on set.
@@ -84,16 +93,20 @@ struct sockbeat_peer {
 
 /**
  * struct sockbeat_event - one thing that happened to one peer
- * @kind: SOCKBEAT_EVENT_KIND_SILENT, _HEARD or _GONE
- * @tcp_state: what TCP says of the socket, 1 is ESTABLISHED
+ * @kind: SOCKBEAT_EVENT_KIND_SILENT, _HEARD, _GONE or _RECYCLED
+ * @tcp_state: what TCP says of the socket, 1 is ESTABLISHED; 0 for RECYCLED
+ * @refs: for RECYCLED: references that still hold the slot past its delay.
+ *	  Reported again every renotify_ms, and with 0 when the slot is free.
  * @handle: the peer
  * @user_data: as given with the peer
  * @idle_ms: time since the peer was last heard
- * @late_ms: for SILENT: time since the timeout ran out
+ * @late_ms: for SILENT: time since the timeout ran out; for RECYCLED: time
+ *	     since the delay ran out
  */
 struct sockbeat_event {
 	enum sockbeat_event_kind kind;
 	uint32_t tcp_state;
+	uint32_t refs;
 	uint64_t handle;
 	uint64_t user_data;
 	uint64_t idle_ms;
@@ -105,7 +118,8 @@ struct sockbeat_event {
  * @handle: the peer
  * @user_data: as given with the peer
  * @cookie: the socket's SO_COOKIE, 0 if not known
- * @idle_ms: time since the peer was last heard
+ * @idle_ms: time since the peer was last heard, 0 in quarantine
+ * @left_ms: time that its quarantine still lasts, 0 when over or not in one
  * @timeout_ms: its timeout
  * @state: SOCKBEAT_STATE_*
  * @source: what counts as heard
@@ -117,6 +131,7 @@ struct sockbeat_info {
 	uint64_t user_data;
 	uint64_t cookie;
 	uint64_t idle_ms;
+	uint64_t left_ms;
 	uint32_t timeout_ms;
 	enum sockbeat_state state;
 	enum sockbeat_source source;
@@ -126,12 +141,18 @@ struct sockbeat_info {
 
 /**
  * struct sockbeat_stats - a session's counters, as in uapi/sockbeat.yaml
+ * @held: slots that references hold past their delay now
+ * @held_total: slots that ever were
+ * @stale: references that were refused
  */
 struct sockbeat_stats {
-	uint32_t live, silent, gone;
+	uint32_t live, silent, gone, recycling;
 	uint64_t added, deleted, silences, recoveries, sockets_gone;
 	uint64_t events, messages, deferrals, bad_stamps;
 	uint64_t ticks, tick_ns, checks, postponed;
+	uint64_t recycles, recycled;
+	uint32_t held;
+	uint64_t held_total, stale;
 };
 
 /* Life of a session.  sockbeat_open() sets *@sbp even when it fails for
@@ -157,6 +178,15 @@ int sockbeat_set(struct sockbeat *sb, struct sockbeat_peer *peers, size_t n);
 int sockbeat_del(struct sockbeat *sb, const uint64_t *handles, size_t n);
 
 void sockbeat_beat(struct sockbeat *sb, uint64_t handle);
+
+/* Retirement: a slot in quarantine, or referred to, is given to no other peer. */
+int sockbeat_recycle(struct sockbeat *sb, const uint64_t *handles, size_t n, uint32_t delay_ms,
+		     enum sockbeat_end end);
+int sockbeat_extend(struct sockbeat *sb, const uint64_t *handles, size_t n, uint32_t delay_ms);
+
+/* References, for threads that work for a peer. */
+int sockbeat_conn_get(struct sockbeat *sb, uint64_t handle);
+void sockbeat_conn_put(struct sockbeat *sb, uint64_t handle);
 
 /* Events: when sockbeat_fd() is readable, call until it returns less than
  * @max.  Never blocks; 0 when there is nothing.
