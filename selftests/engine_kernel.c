@@ -7,6 +7,7 @@
 #define ENGINE SOCKBEAT_ENGINE_KERNEL
 #include <sys/wait.h>
 #include "engine_tests.h"
+#include "param.h"
 
 /* The end of a socket is noticed at once, whatever the timeout. */
 TEST_F(session, gone_at_once)
@@ -74,6 +75,73 @@ TEST_F(session, adopt_with_events_waiting)
 	ASSERT_EQ(0, sockbeat_adopt(&heir, fd));
 	self->sb = heir;
 	event_of(_metadata, self, SILENT, handle, LATE_MS);
+}
+
+/* No handle is 0, and the last owner's is nobody's. */
+TEST_F(session, generation_wraps)
+{
+	uint64_t last, next;
+
+	ASSERT_EQ(0, param_write("first_generation", "4294967295"));
+	start(_metadata, self, (struct sockbeat_opts){ .capacity = 1 });
+	ASSERT_EQ(0, param_write("first_generation", "1"));
+	last = add(_metadata, self, self->v4.server, 0);
+	ASSERT_EQ(0xffffffffull << 32, last);
+	ASSERT_EQ(0, sockbeat_conn_get(self->sb, last));
+	sockbeat_conn_put(self->sb, last);
+	retire(_metadata, self, last, 100);
+	event_of(_metadata, self, RECYCLED, last, 100);
+	next = add(_metadata, self, self->v4.server, 0);
+	ASSERT_EQ(1ull << 32, next);
+	ASSERT_EQ(-ESTALE, sockbeat_conn_get(self->sb, last));
+	ASSERT_EQ(0, sockbeat_conn_get(self->sb, next));
+	retire(_metadata, self, next, 100);
+	ASSERT_EQ(1, event_of(_metadata, self, RECYCLED, next, 100).refs);
+}
+
+/* Who takes a session over can take references, and is told of the end of
+ * quarantines, those that the predecessor still held included.
+ */
+TEST_F(session, adopt_recycled)
+{
+	uint64_t live, waiting, held;
+	struct sockbeat *heir;
+	int fd;
+
+	start(_metadata, self, (struct sockbeat_opts){ .renotify_ms = 500 });
+	live = add(_metadata, self, self->v4.server, 0);
+	waiting = add(_metadata, self, self->v6.server, 0);
+	held = add(_metadata, self, self->v6.client, 0);
+	ASSERT_EQ(0, sockbeat_conn_get(self->sb, held));
+	retire(_metadata, self, held, 10);
+	ASSERT_EQ(1, event_of(_metadata, self, RECYCLED, held, 10).refs);
+	retire(_metadata, self, waiting, 2000);
+	fd = dup(sockbeat_session_fd(self->sb));
+	sockbeat_close(self->sb);
+	ASSERT_EQ(0, sockbeat_adopt(&heir, fd));
+	self->sb = heir;
+	ASSERT_EQ(0, sockbeat_conn_get(heir, live));
+	ASSERT_EQ(-ESTALE, sockbeat_conn_get(heir, waiting));
+	ASSERT_GE(2001, info_of(_metadata, self, waiting).left_ms);
+	ASSERT_EQ(0, event_of(_metadata, self, RECYCLED, held, 500).refs);
+	ASSERT_EQ(0, event_of(_metadata, self, RECYCLED, waiting, 2000).refs);
+	ASSERT_EQ(SOCKBEAT_STATE_LIVE, info_of(_metadata, self, live).state);
+}
+
+/* The netlink sockets of this process. */
+static void set_rcvbufs(SELF, int bytes)
+{
+	int fd, domain, found = 0;
+	socklen_t len;
+
+	for (fd = 0; fd < 1024; fd++) {
+		len = sizeof(domain);
+		if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) || domain != AF_NETLINK)
+			continue;
+		ASSERT_EQ(0, setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes)));
+		found++;
+	}
+	ASSERT_EQ(2, found);
 }
 
 TEST_F(session, adopt_refused)
@@ -148,15 +216,14 @@ TEST_F_TIMEOUT(session, small_buffer, 240)
 	static struct sockbeat_peer peer[N];
 	static struct pair pairs[N / 2];
 	struct sockbeat_event event[7];
-	int i, n, total = 0, bytes = 4096;
+	int i, n, total = 0;
 	struct sockbeat_stats stats;
 
 	if (want_fds(N))
 		SKIP(return, "RLIMIT_NOFILE cannot be raised for %d sockets", N);
 	start(_metadata, self, (struct sockbeat_opts){ .capacity = N, .timeout_ms = 1000,
 						       .trigger = SOCKBEAT_TRIGGER_EDGE });
-	ASSERT_EQ(0, setsockopt(sockbeat_fd(self->sb), SOL_SOCKET, SO_RCVBUF, &bytes,
-				sizeof(bytes)));
+	set_rcvbufs(_metadata, self, 4096);
 	ASSERT_EQ(0, tcp_pairs(AF_INET, pairs, N / 2));
 	for (i = 0; i < N; i++) {
 		peer[i].fd = i % 2 ? pairs[i / 2].server : pairs[i / 2].client;

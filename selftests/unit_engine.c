@@ -6,6 +6,7 @@
 #define _GNU_SOURCE
 #define ENGINE SOCKBEAT_ENGINE_BUILTIN
 #include "engine_tests.h"
+#include "builtin.h"
 
 /* Who is heard before the news of its silence was fetched is not mentioned. */
 TEST_F(session, heard_before_told)
@@ -25,6 +26,25 @@ TEST_F(session, heard_before_told)
 	ASSERT_EQ(SOCKBEAT_STATE_LIVE, info_of(_metadata, self, handle[1]).state);
 	ASSERT_EQ(1, stats_of(_metadata, self).recoveries);
 	event_of(_metadata, self, SILENT, handle[1], 300 + LATE_MS);
+}
+
+/* No handle is 0, and the last owner's is nobody's. */
+TEST_F(session, generation_wraps)
+{
+	struct sockbeat_info info;
+	uint64_t last;
+
+	start(_metadata, self, (struct sockbeat_opts){ .capacity = 1 });
+	forget(_metadata, self, add(_metadata, self, self->v4.server, 0));
+	peer_at(self->sb->data, 0)->generation = UINT32_MAX - 1;
+	last = add(_metadata, self, self->v4.server, 0);
+	ASSERT_EQ(0xffffffffull << 32, last);
+	ASSERT_EQ(0, sockbeat_conn_get(self->sb, last));
+	sockbeat_conn_put(self->sb, last);
+	retire(_metadata, self, last, 0);
+	ASSERT_EQ(1ull << 32, add(_metadata, self, self->v4.server, 0));
+	ASSERT_EQ(-ENOENT, sockbeat_get(self->sb, last, &info));
+	ASSERT_EQ(-ESTALE, sockbeat_conn_get(self->sb, last));
 }
 
 /* One tick looks at 16384 peers, the rest comes with the next. */
