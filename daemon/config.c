@@ -18,6 +18,8 @@ static const char *const source_words[] = { "activity", "beat", "either", NULL }
 static const char *const trigger_words[] = { "level", "edge", NULL };
 static const char *const engine_words[] = { "auto", "kernel", "builtin", NULL };
 static const char *const epoll_words[] = { "level", "edge", NULL };
+static const char *const when_full_words[] = { "close", "wait", NULL };
+#define when_work_full_words when_full_words
 static const char *const log_level_words[] = { "error", "warning", "info", "debug", NULL };
 
 /*
@@ -44,6 +46,9 @@ static const struct key keys[] = {
 	{ "listen", KEY_LISTEN, offsetof(struct config, listen), NULL, 0, 0, 0 },
 	NUMBER(reactors, 1, 64, 1),
 	NUMBER(max_connections, 1, SOCKBEAT_MAX_CAPACITY, 65536),
+	NUMBER(pool_slots, 1, SOCKBEAT_MAX_CAPACITY, 131072),
+	WORD(when_full, CONFIG_FULL_CLOSE),
+	NUMBER(recycle_delay_ms, 0, SOCKBEAT_MAX_DELAY_MS, 60000),
 	NUMBER(timeout_ms, SOCKBEAT_MIN_TIMEOUT_MS, SOCKBEAT_MAX_TIMEOUT_MS, 60000),
 	NUMBER(renotify_ms, SOCKBEAT_MIN_TIMEOUT_MS, SOCKBEAT_MAX_TIMEOUT_MS, 5000),
 	WORD(source, SOCKBEAT_SOURCE_ACTIVITY),
@@ -53,6 +58,9 @@ static const struct key keys[] = {
 	NUMBER(max_frame_bytes, 8, 65535, 65535),
 	NUMBER(max_frames_per_s, 0, 1000000, 100),
 	NUMBER(max_queue_bytes, 4096, 1 << 30, 1 << 18),
+	NUMBER(workers, 1, 1024, 4),
+	NUMBER(work_queue, 1, 1000000, 10000),
+	WORD(when_work_full, CONFIG_FULL_CLOSE),
 	NUMBER(accept_batch, 1, 1024, 64),
 	NUMBER(drain_timeout_ms, 0, 600000, 5000),
 	WORD(log_level, LOG_LEVEL_INFO),

@@ -20,12 +20,21 @@ enum config_epoll {
 	CONFIG_EPOLL_EDGE,
 };
 
+/* When there is no room for what comes. */
+enum config_full {
+	CONFIG_FULL_CLOSE,
+	CONFIG_FULL_WAIT,
+};
+
 /* Members are in the order of the table in config.c. */
 struct config {
 	union address listen[CONFIG_MAX_LISTEN];
 	uint32_t n_listen;
 	uint32_t reactors;
 	uint32_t max_connections;
+	uint32_t pool_slots;		/* of each reactor */
+	uint32_t when_full;		/* enum config_full */
+	uint32_t recycle_delay_ms;
 	uint32_t timeout_ms;
 	uint32_t renotify_ms;
 	uint32_t source;		/* enum sockbeat_source */
@@ -35,6 +44,9 @@ struct config {
 	uint32_t max_frame_bytes;
 	uint32_t max_frames_per_s;	/* 0: no limit */
 	uint32_t max_queue_bytes;
+	uint32_t workers;
+	uint32_t work_queue;
+	uint32_t when_work_full;	/* enum config_full */
 	uint32_t accept_batch;
 	uint32_t drain_timeout_ms;
 	uint32_t log_level;		/* enum log_level */

@@ -131,6 +131,15 @@ int conn_send(struct reactor *r, struct conn *c, const uint8_t *data, size_t len
 	return 0;
 }
 
+/**
+ * conn_is_idle - whether all that the client asked for has been answered
+ * @c: the connection
+ */
+bool conn_is_idle(const struct conn *c)
+{
+	return !c->out && !c->has_job && !c->is_stalled;
+}
+
 /* Add to the bytes kept from earlier reads as many as the service wants to see
  * and offer it all to the service. Returns how many of @data were used.
  */
@@ -164,6 +173,9 @@ static int feed(struct reactor *r, struct conn *c, const uint8_t *data, size_t l
 		size_t need = 0;
 		long used;
 
+		/* It goes on from there when the stalled frame has its turn. */
+		if (c->is_stalled)
+			return buf_append(&c->in, data, len);
 		if (c->in) {
 			used = feed_kept(r, c, data, len);
 			if (used < 0)
@@ -187,10 +199,33 @@ static int feed(struct reactor *r, struct conn *c, const uint8_t *data, size_t l
 	return 0;
 }
 
+/**
+ * conn_feed_kept - hand what was kept to the service again
+ * @r: the connection's reactor
+ * @c: a connection that was stalled and is not any more
+ *
+ * Return: what is left of the connection.
+ */
+enum conn_state conn_feed_kept(struct reactor *r, struct conn *c)
+{
+	struct conn_buf *kept = c->in;
+	int err;
+
+	c->in = NULL;
+	err = kept ? feed(r, c, kept->data, kept->end) : 0;
+	buf_free(&kept);
+	if (err) {
+		reactor_close(r, c, -err);
+		return CONN_CLOSED;
+	}
+	reactor_watch(r, c);
+	return CONN_WAITING;
+}
+
 /* The peer sends no more: end, but not before what it asked for is sent. */
 static enum conn_state end_of_stream(struct reactor *r, struct conn *c)
 {
-	if (!c->out) {
+	if (conn_is_idle(c)) {
 		reactor_close(r, c, CLOSE_PEER_CLOSE);
 		return CONN_CLOSED;
 	}
@@ -213,7 +248,7 @@ static enum conn_state end_of_stream(struct reactor *r, struct conn *c)
  */
 enum conn_state conn_on_readable(struct reactor *r, struct conn *c)
 {
-	for (int i = 0; i < READS_PER_TURN && !c->is_paused; i++) {
+	for (int i = 0; i < READS_PER_TURN && !c->is_paused && !c->is_stalled; i++) {
 		ssize_t len = recv(c->fd, r->buf, sizeof(r->buf), 0);
 		int err;
 
@@ -235,7 +270,7 @@ enum conn_state conn_on_readable(struct reactor *r, struct conn *c)
 			return CONN_WAITING;
 	}
 	/* A paused connection is read again when epoll is told to watch it. */
-	return c->is_paused ? CONN_WAITING : CONN_MORE;
+	return c->is_paused || c->is_stalled ? CONN_WAITING : CONN_MORE;
 }
 
 /**
@@ -267,6 +302,10 @@ enum conn_state conn_on_writable(struct reactor *r, struct conn *c)
 
 	buf_free(&c->out);
 	if (c->at_end) {
+		if (!conn_is_idle(c)) {
+			reactor_watch(r, c);
+			return CONN_WAITING;
+		}
 		reactor_close(r, c, CLOSE_PEER_CLOSE);
 		return CONN_CLOSED;
 	}

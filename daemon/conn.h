@@ -11,6 +11,8 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
+#include "work.h"
+
 struct reactor;
 
 /* Why a connection was closed: enumerator, name in log and statistics. */
@@ -21,8 +23,11 @@ struct reactor;
 	X(BAD_LENGTH,	bad_length)			\
 	X(BAD_CRC,	bad_crc)			\
 	X(BAD_TYPE,	bad_type)			\
+	X(BAD_REQUEST,	bad_request)			\
 	X(FLOOD,	flood)				\
+	X(BUSY,		busy)				\
 	X(LIMIT,	limit)				\
+	X(POOL_FULL,	pool_full)			\
 	X(REFUSED,	refused)			\
 	X(NO_MEMORY,	no_memory)			\
 	X(DRAIN,	drain)
@@ -55,12 +60,17 @@ struct conn_buf {
  * @in: received bytes that do not make up a frame yet, or NULL
  * @out: bytes that the socket had no room for, or NULL
  * @ready: link in the reactor's list of connections whose turn was cut short
+ * @stalled: link in the reactor's list of connections that wait for room among
+ *	     the jobs that wait
+ * @line: jobs that follow the one that is with the pool
  * @window_ms: start of the window in which @frames were counted
  * @frames: frames since @window_ms, for max_frames_per_s
  * @fd: the socket
  * @interest: events that epoll was told to watch for
  * @is_watched: epoll knows the socket
  * @is_ready: whether @ready is linked
+ * @has_job: a job is with the pool
+ * @is_stalled: not read from until a job has found room; @stalled is linked
  * @is_paused: not read from until @out is drained
  * @saw_hup: epoll said that the peer's end of stream is in sight
  * @is_lingering: drained, waits for the peer to end too
@@ -71,12 +81,16 @@ struct conn {
 	struct conn_buf *in;
 	struct conn_buf *out;
 	TAILQ_ENTRY(conn) ready;
+	TAILQ_ENTRY(conn) stalled;
+	struct job_list line;
 	uint64_t window_ms;
 	uint32_t frames;
 	int fd;
 	uint32_t interest;
 	bool is_watched;
 	bool is_ready;
+	bool has_job;
+	bool is_stalled;
 	bool is_paused;
 	bool saw_hup;
 	bool at_end;
@@ -89,8 +103,8 @@ struct conn {
  * @closed: the connection ends; nothing can be sent any more
  * @readable: bytes arrived, from a frame boundary on. Returns how many were
  *	      used; when fewer than @len, *@need says how many bytes from there
- *	      on it wants to see next time. -cause ends the connection, for
- *	      any cause but CLOSE_PEER_CLOSE, which is 0.
+ *	      on it wants to see next time, or the connection was stalled.
+ *	      -cause ends it, for any cause but CLOSE_PEER_CLOSE, which is 0.
  * @writable: all that had to wait was sent
  *
  * Any but @readable may be NULL.
@@ -103,7 +117,7 @@ struct service_ops {
 	void (*writable)(struct reactor *r, struct conn *c);
 };
 
-extern const struct service_ops echo_service;
+extern const struct service_ops sample_service;
 
 /* What a function below left of a connection. */
 enum conn_state {
@@ -114,6 +128,8 @@ enum conn_state {
 
 enum conn_state conn_on_readable(struct reactor *r, struct conn *c);
 enum conn_state conn_on_writable(struct reactor *r, struct conn *c);
+enum conn_state conn_feed_kept(struct reactor *r, struct conn *c);
+bool conn_is_idle(const struct conn *c);
 int conn_send(struct reactor *r, struct conn *c, const uint8_t *data, size_t len);
 void conn_free_buffers(struct conn *c);
 

@@ -13,16 +13,20 @@
 /* More than any receive buffer. */
 #define DISCARD_BYTES	(1 << 30)
 
-/*
+/**
+ * drain_check - close a connection if all that it asked for was answered
+ * @r: the reactor, which is draining
+ * @c: the connection
+ *
  * close() with bytes unread resets the connection, and the kernel drops what
  * it still had to send. So who is still sending to us hears of the end first
  * and is listened to, without effect, until it ends as well.
  */
-static void close_if_drained(struct reactor *r, struct conn *c)
+void drain_check(struct reactor *r, struct conn *c)
 {
 	int unread = 0;
 
-	if (c->out)
+	if (!conn_is_idle(c) || c->is_lingering)
 		return;
 	ioctl(c->fd, FIONREAD, &unread);
 	if (!unread) {
@@ -42,11 +46,11 @@ static void begin_one(struct reactor *r, struct conn *c)
 		TAILQ_REMOVE(&r->ready, c, ready);
 		c->is_ready = false;
 	}
-	if (!c->is_paused && conn_on_readable(r, c) == CONN_CLOSED)
+	if (!c->is_paused && !c->is_stalled && conn_on_readable(r, c) == CONN_CLOSED)
 		return;
 	c->is_paused = true;
 	reactor_watch(r, c);
-	close_if_drained(r, c);
+	drain_check(r, c);
 }
 
 /**
@@ -78,7 +82,7 @@ void drain_event(struct reactor *r, struct conn *c, uint32_t events)
 		if (!recv(c->fd, NULL, DISCARD_BYTES, MSG_TRUNC))
 			reactor_close(r, c, CLOSE_DRAIN);
 	} else if (conn_on_writable(r, c) != CONN_CLOSED) {
-		close_if_drained(r, c);
+		drain_check(r, c);
 	}
 }
 

@@ -78,6 +78,7 @@ struct sb_engine {
  * @wake_fd: eventfd: there are such slots
  * @poll_fd: what sockbeat_fd() returns: readable when the engine's or @wake_fd is
  * @stale: references that were refused
+ * @used: slots that are not free
  * @held: slots that are held
  * @held_total: slots that ever were
  * @freed: slots that were freed through del, at the end of their quarantine
@@ -92,6 +93,7 @@ struct sb_refs {
 	int wake_fd;
 	int poll_fd;
 	_Atomic uint64_t stale;
+	uint32_t used;
 	uint32_t held;
 	uint64_t held_total;
 	uint64_t freed;

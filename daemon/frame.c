@@ -54,7 +54,7 @@ enum frame_result frame_parse(const uint8_t *data, size_t len,
 	length = ntohs(wire.length);
 	if (length < FRAME_HEADER_BYTES || length > max_frame_bytes)
 		return FRAME_BAD_LENGTH;
-	if (ntohs(wire.type) > FRAME_ECHO)
+	if (ntohs(wire.type) > FRAME_SLEEP)
 		return FRAME_BAD_TYPE;
 	frame->type = ntohs(wire.type);
 	frame->length = length;

@@ -15,6 +15,7 @@
 enum frame_type {
 	FRAME_HEARTBEAT,
 	FRAME_ECHO,
+	FRAME_SLEEP,
 };
 
 /**

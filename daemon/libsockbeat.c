@@ -301,6 +301,19 @@ uint32_t sockbeat_capacity(const struct sockbeat *sb)
 	return sb->capacity;
 }
 
+/**
+ * sockbeat_free_slots - slots that could be given out now
+ * @sb: the session
+ *
+ * Makes no system call: peers that another process added are not known.
+ *
+ * Return: the number.
+ */
+uint32_t sockbeat_free_slots(const struct sockbeat *sb)
+{
+	return sb->refs.used < sb->capacity ? sb->capacity - sb->refs.used : 0;
+}
+
 static int count_done(const struct sockbeat_peer *peers, size_t n)
 {
 	const struct sockbeat_peer *peer;

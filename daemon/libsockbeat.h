@@ -169,6 +169,7 @@ const char *sockbeat_engine_reason(const struct sockbeat *sb);
 int sockbeat_fd(const struct sockbeat *sb);
 int sockbeat_session_fd(const struct sockbeat *sb);
 uint32_t sockbeat_capacity(const struct sockbeat *sb);
+uint32_t sockbeat_free_slots(const struct sockbeat *sb);
 
 /* Peers.  A batch is not a transaction here: every entry has its own @error,
  * and the return value is the number of entries that succeeded.

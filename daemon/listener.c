@@ -12,6 +12,9 @@
 #define LISTEN_BACKLOG		4096
 #define ACCEPT_RETRY_MS		100
 
+/* In place of a cause to close. */
+#define ADMITTED		CLOSE_CAUSE_COUNT
+
 static int set_options(int fd, int family)
 {
 	static const int on = 1;
@@ -75,22 +78,32 @@ int listener_watch(struct reactor *r, bool on)
 	return 0;
 }
 
-/* Without a descriptor for it a client stays in the backlog, where epoll would
- * report it again and again: look away until something closes.
+/* What cannot be accepted stays in the backlog, where epoll would report it
+ * again and again: look away until something closes.
  */
-static void pause_accept(struct reactor *r, int err)
+static void pause_accept(struct reactor *r, const char *why, uint64_t *counter)
 {
 	uint64_t now_ms = reactor_now_ms();
 
 	/* Retries that fail again belong to the pause that was logged. */
 	if (now_ms > r->accept_retry_ms + ACCEPT_RETRY_MS)
-		log_warning("accept paused reactor=%u error=\"%s\" connections=%llu",
-			    r->index, strerror(err),
-			    (unsigned long long)r->counters.connections);
+		log_warning("accept paused reactor=%u error=\"%s\" connections=%llu free_slots=%u",
+			    r->index, why, (unsigned long long)r->counters.connections,
+			    sockbeat_free_slots(r->sb));
 	r->accept_paused = true;
 	r->accept_retry_ms = now_ms + ACCEPT_RETRY_MS;
-	r->counters.accept_pauses++;
+	++*counter;
 	listener_watch(r, false);
+}
+
+/* Why no client can be taken now, or NULL. */
+static const char *is_full(const struct reactor *r, unsigned int taken)
+{
+	if (sockbeat_free_slots(r->sb) <= taken)
+		return "no free slot in the pool";
+	if (atomic_load(&r->shared->connections) >= r->config->max_connections)
+		return "max_connections is reached";
+	return NULL;
 }
 
 /**
@@ -101,41 +114,57 @@ void listener_resume(struct reactor *r)
 {
 	if (!r->accept_paused || r->draining)
 		return;
-	if (listener_watch(r, true))
+	if ((r->config->when_full == CONFIG_FULL_WAIT && is_full(r, 0)) || listener_watch(r, true))
 		r->accept_retry_ms = reactor_now_ms() + ACCEPT_RETRY_MS;
 	else
 		r->accept_paused = false;
 }
 
-static bool over_limit(struct reactor *r)
+/* Count a client, unless there are too many: then why it is refused. */
+static enum close_cause admit(struct reactor *r, unsigned int taken)
 {
+	if (sockbeat_free_slots(r->sb) <= taken)
+		return CLOSE_POOL_FULL;
 	if (atomic_fetch_add(&r->shared->connections, 1) < r->config->max_connections)
-		return false;
+		return ADMITTED;
 	atomic_fetch_sub(&r->shared->connections, 1);
-	return true;
+	return CLOSE_LIMIT;
+}
+
+/* Whether accept() found nobody, or cannot go on for now. */
+static bool accept_ended(struct reactor *r, int err)
+{
+	if (err == EMFILE || err == ENFILE || err == ENOBUFS || err == ENOMEM) {
+		pause_accept(r, strerror(err), &r->counters.accept_pauses);
+		return true;
+	}
+	return err == EAGAIN;	/* else the client's own failure, not ours */
 }
 
 /* Take clients off one listener into r->peers. Returns how many. */
 static unsigned int take_clients(struct reactor *r, int listen_fd)
 {
+	bool waits = r->config->when_full == CONFIG_FULL_WAIT;
 	unsigned int n = 0;
 
 	for (unsigned int i = 0; i < r->config->accept_batch; i++) {
-		int fd = accept4(listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		enum close_cause cause;
+		int fd;
 
+		if (waits && is_full(r, n)) {
+			pause_accept(r, is_full(r, n), &r->counters.full_pauses);
+			break;
+		}
+		fd = accept4(listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (fd < 0) {
-			if (errno == EAGAIN)
+			if (accept_ended(r, errno))
 				break;
-			if (errno == EMFILE || errno == ENFILE ||
-			    errno == ENOBUFS || errno == ENOMEM) {
-				pause_accept(r, errno);
-				break;
-			}
-			continue;	/* the client's own failure, not ours */
+			continue;
 		}
 		r->counters.accepted++;
-		if (over_limit(r)) {
-			r->counters.closed[CLOSE_LIMIT]++;
+		cause = admit(r, n);
+		if (cause != ADMITTED) {
+			r->counters.closed[cause]++;
 			close(fd);
 			continue;
 		}
@@ -164,6 +193,10 @@ static void track_clients(struct reactor *r, unsigned int n)
 			/* Not connected any more: it went before we came. */
 			if (added >= 0 && peer->error == -ENOTCONN) {
 				refuse(r, peer->fd, CLOSE_RESET);
+				continue;
+			}
+			if (added >= 0 && peer->error == -ENOSPC) {
+				refuse(r, peer->fd, CLOSE_POOL_FULL);
 				continue;
 			}
 			log_warning("client refused reactor=%u error=\"%s\"",

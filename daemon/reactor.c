@@ -15,9 +15,6 @@
 #define EVENTS_PER_TURN		512
 #define SILENT_PER_TURN		512
 
-#define CHUNK_BITS		9
-#define CHUNK_CONNS		(1U << CHUNK_BITS)
-
 /**
  * reactor_now_ms - the monotonic clock
  *
@@ -29,169 +26,6 @@ uint64_t reactor_now_ms(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	return now.tv_sec * 1000ULL + now.tv_nsec / 1000000;
-}
-
-/* The place of a slot in the table, or NULL where no slot was ever used. */
-static struct conn *slot(struct reactor *r, uint32_t index)
-{
-	struct conn *chunk = index < r->capacity ? r->chunks[index >> CHUNK_BITS] : NULL;
-
-	return chunk ? &chunk[index & (CHUNK_CONNS - 1)] : NULL;
-}
-
-/* The connection that a handle names; NULL when that one is gone, whoever may
- * have its slot and its descriptor now.
- */
-static struct conn *find(struct reactor *r, uint64_t handle)
-{
-	struct conn *c = slot(r, sockbeat_index(handle));
-
-	return c && c->handle == handle ? c : NULL;
-}
-
-/**
- * reactor_each - call a function for every connection
- * @r: the reactor
- * @fn: may close the connection
- */
-void reactor_each(struct reactor *r, void (*fn)(struct reactor *r, struct conn *c))
-{
-	for (uint32_t i = 0; i <= (r->capacity - 1) >> CHUNK_BITS; i++) {
-		for (uint32_t n = 0; r->chunks[i] && n < CHUNK_CONNS; n++) {
-			if (r->chunks[i][n].handle)
-				fn(r, &r->chunks[i][n]);
-		}
-	}
-}
-
-static uint32_t interest_of(const struct reactor *r, const struct conn *c)
-{
-	uint32_t events = 0;
-
-	if (!c->is_paused)
-		events |= EPOLLIN | EPOLLRDHUP;
-	if (c->out)
-		events |= EPOLLOUT;
-	if (r->config->epoll == CONFIG_EPOLL_EDGE && !c->is_lingering)
-		events |= EPOLLET;
-	return events;
-}
-
-/**
- * reactor_watch - tell epoll what a connection waits for, if that changed
- * @r: the reactor
- * @c: the connection
- *
- * epoll looks at the socket's state anew at each change, in edge mode too: what
- * arrived while nobody watched is reported.
- *
- * Return: 0 or a negative errno, which only the first call for a connection
- * can give (ENOMEM, ENOSPC).
- */
-int reactor_watch(struct reactor *r, struct conn *c)
-{
-	struct epoll_event event = {
-		.events = interest_of(r, c),
-		.data.u64 = c->handle,
-	};
-
-	if (c->is_watched && event.events == c->interest)
-		return 0;
-	if (epoll_ctl(r->epoll_fd, c->is_watched ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, c->fd, &event)) {
-		int err = -errno;
-
-		log_error("epoll_ctl reactor=%u error=\"%s\"", r->index, strerror(-err));
-		return err;
-	}
-	c->is_watched = true;
-	c->interest = event.events;
-	return 0;
-}
-
-/**
- * reactor_open - begin with a tracked socket
- * @r: the reactor
- * @handle: the session's handle of it
- * @fd: the socket
- * @now_ms: reactor_now_ms() of a moment ago
- *
- * Return: the connection, or NULL without memory (epoll's included); @handle
- * and @fd are the caller's then.
- */
-struct conn *reactor_open(struct reactor *r, uint64_t handle, int fd, uint64_t now_ms)
-{
-	uint32_t index = sockbeat_index(handle);
-	struct conn *c;
-
-	if (index >= r->capacity)
-		return NULL;
-	if (!r->chunks[index >> CHUNK_BITS])
-		r->chunks[index >> CHUNK_BITS] = calloc(CHUNK_CONNS, sizeof(*c));
-	c = slot(r, index);
-	if (!c)
-		return NULL;
-
-	memset(c, 0, sizeof(*c));
-	c->handle = handle;
-	c->fd = fd;
-	c->window_ms = now_ms;
-	if (reactor_watch(r, c)) {
-		c->handle = 0;
-		return NULL;
-	}
-	r->counters.connections++;
-	if (r->service->opened)
-		r->service->opened(r, c);
-	return c;
-}
-
-/**
- * reactor_retire - free the slots and sockets of closed connections
- * @r: the reactor
- *
- * In batches, since the kernel engine takes a request for each call. The slot
- * goes first: a socket that closes while tracked would be reported as gone.
- */
-void reactor_retire(struct reactor *r)
-{
-	if (!r->n_retired)
-		return;
-	if (sockbeat_del(r->sb, r->retired.handle, r->n_retired) != (int)r->n_retired)
-		log_error("untrack reactor=%u error=\"%s\"", r->index, sockbeat_strerror(r->sb));
-	for (unsigned int i = 0; i < r->n_retired; i++) {
-		/* Tells the peer even if a copy of the descriptor is left. */
-		shutdown(r->retired.fd[i], SHUT_RDWR);
-		close(r->retired.fd[i]);
-	}
-	r->n_retired = 0;
-	listener_resume(r);
-}
-
-/**
- * reactor_close - end a connection
- * @r: the reactor
- * @c: the connection, not to be used any more
- * @cause: what to count it as
- */
-void reactor_close(struct reactor *r, struct conn *c, enum close_cause cause)
-{
-	if (log_wants(LOG_LEVEL_DEBUG))
-		log_debug("closed reactor=%u slot=%u cause=%s", r->index,
-			  sockbeat_index(c->handle), close_cause_names[cause]);
-	if (r->service->closed)
-		r->service->closed(r, c, cause);
-	if (c->is_ready)
-		TAILQ_REMOVE(&r->ready, c, ready);
-	conn_free_buffers(c);
-
-	if (r->n_retired == REACTOR_RETIRE_BATCH)
-		reactor_retire(r);
-	r->retired.handle[r->n_retired] = c->handle;
-	r->retired.fd[r->n_retired++] = c->fd;
-	c->handle = 0;
-	r->counters.closed[cause]++;
-	r->counters.connections--;
-	atomic_fetch_sub(&r->shared->connections, 1);
 }
 
 static void read_conn(struct reactor *r, struct conn *c)
@@ -268,10 +102,27 @@ static bool heartbeat_waits(struct reactor *r, struct conn *c)
 {
 	uint64_t handle = c->handle, before = r->counters.heartbeats;
 
-	if (r->config->source == SOCKBEAT_SOURCE_ACTIVITY || c->is_paused || c->is_ready)
+	if (r->config->source == SOCKBEAT_SOURCE_ACTIVITY || c->is_paused || c->is_stalled ||
+	    c->is_ready)
 		return false;
 	read_conn(r, c);
-	return !find(r, handle) || r->counters.heartbeats != before;
+	return !reactor_find(r, handle) || r->counters.heartbeats != before;
+}
+
+/* A quarantine is over, or would be if nobody held the slot. */
+static void slot_event(struct reactor *r, const struct sockbeat_event *event)
+{
+	uint32_t slot = sockbeat_index(event->handle);
+
+	if (event->refs) {
+		r->counters.held_slots++;
+		log_warning("held reactor=%u slot=%u refs=%u age_ms=%" PRIu64, r->index, slot,
+			    event->refs, event->late_ms);
+	} else {
+		log_debug("recycled reactor=%u slot=%u age_ms=%" PRIu64, r->index, slot,
+			  event->late_ms);
+		listener_resume(r);
+	}
 }
 
 /* What the session says of peers, a bounded number at a time. */
@@ -285,8 +136,13 @@ static void session_events(struct reactor *r)
 	if (n < 0)
 		log_error("session reactor=%u error=\"%s\"", r->index, sockbeat_strerror(r->sb));
 	for (int i = 0; i < n; i++) {
-		struct conn *c = find(r, events[i].handle);
+		struct conn *c;
 
+		if (events[i].kind == SOCKBEAT_EVENT_KIND_RECYCLED) {
+			slot_event(r, &events[i]);
+			continue;
+		}
+		c = reactor_find(r, events[i].handle);
 		if (!c)
 			continue;	/* ended in the meantime */
 		if (events[i].kind == SOCKBEAT_EVENT_KIND_SILENT && !heartbeat_waits(r, c))
@@ -301,6 +157,7 @@ static void fill_snapshot(struct reactor *r)
 	pthread_mutex_lock(&r->snapshot_lock);
 	if (r->snapshot) {
 		r->snapshot->counters = r->counters;
+		r->snapshot->free_slots = sockbeat_free_slots(r->sb);
 		if (sockbeat_get_stats(r->sb, &r->snapshot->session) < 0)
 			log_error("stats reactor=%u error=\"%s\"", r->index,
 				  sockbeat_strerror(r->sb));
@@ -316,6 +173,9 @@ static void wake_event(struct reactor *r)
 
 	if (read(r->wake_fd, &count, sizeof(count)) < 0 && errno != EAGAIN)
 		log_error("eventfd reactor=%u error=\"%s\"", r->index, strerror(errno));
+	jobs_results(r);
+	if (atomic_exchange(&r->wants_room, false) || !TAILQ_EMPTY(&r->stalled))
+		jobs_resume(r);
 	fill_snapshot(r);
 }
 
@@ -343,7 +203,7 @@ static void dispatch(struct reactor *r, const struct epoll_event *events, int n,
 		struct conn *c;
 
 		if (mark > UINT32_MAX) {
-			c = find(r, mark);
+			c = reactor_find(r, mark);
 			if (c)
 				conn_event(r, c, events[i].events);
 		} else if (mark >= REACTOR_MARK_LISTEN) {
@@ -474,11 +334,13 @@ static int open_session(struct reactor *r)
 	const struct config *config = r->config;
 	struct sockbeat_opts opts = {
 		.engine = config->engine,
-		.capacity = config->max_connections,
+		.capacity = config->pool_slots,
 		.timeout_ms = config->timeout_ms,
 		.renotify_ms = config->renotify_ms,
 		.source = config->source,
 		.trigger = config->trigger,
+		.recycle_delay_ms = config->recycle_delay_ms ? config->recycle_delay_ms :
+							       SOCKBEAT_NO_DELAY,
 	};
 	int err = sockbeat_open(&r->sb, &opts);
 
@@ -487,8 +349,7 @@ static int open_session(struct reactor *r)
 			  r->sb ? sockbeat_strerror(r->sb) : strerror(-err));
 		return err;
 	}
-	r->capacity = sockbeat_capacity(r->sb);
-	return 0;
+	return table_init(r);
 }
 
 static int watch_mark(struct reactor *r, int fd, uint64_t mark)
@@ -535,21 +396,23 @@ int reactor_create(struct reactor **rp, struct config *config,
 	}
 	r->config = config;
 	r->shared = shared;
-	r->service = &echo_service;
+	r->service = &sample_service;
 	r->index = index;
 	r->epoll_fd = -1;
 	r->wake_fd = -1;
 	for (int i = 0; i < CONFIG_MAX_LISTEN; i++)
 		r->listen_fd[i] = -1;
 	TAILQ_INIT(&r->ready);
+	TAILQ_INIT(&r->stalled);
+	STAILQ_INIT(&r->results);
+	pthread_mutex_init(&r->results_lock, NULL);
 	pthread_mutex_init(&r->snapshot_lock, NULL);
 	pthread_cond_init(&r->snapshot_done, NULL);
 
 	err = open_session(r);
 	if (!err) {
-		r->chunks = calloc((r->capacity >> CHUNK_BITS) + 1, sizeof(struct conn *));
 		r->peers = calloc(config->accept_batch, sizeof(*r->peers));
-		err = r->chunks && r->peers ? open_epoll(r) : -ENOMEM;
+		err = r->peers ? open_epoll(r) : -ENOMEM;
 		if (err)
 			log_error("reactor reactor=%u error=\"%s\"", index, strerror(-err));
 	}
@@ -582,10 +445,10 @@ void reactor_destroy(struct reactor *r)
 	close_fd(r->wake_fd);
 	if (r->sb)
 		sockbeat_close(r->sb);
-	for (uint32_t i = 0; r->chunks && i <= r->capacity >> CHUNK_BITS; i++)
-		free(r->chunks[i]);
-	free(r->chunks);
+	table_free(r);
 	free(r->peers);
+	job_list_free(&r->results);
+	pthread_mutex_destroy(&r->results_lock);
 	pthread_cond_destroy(&r->snapshot_done);
 	pthread_mutex_destroy(&r->snapshot_lock);
 	free(r);

@@ -25,11 +25,24 @@
 	X(bytes_in)		\
 	X(bytes_out)		\
 	X(queue_pauses)		\
-	X(accept_pauses)
+	X(accept_pauses)	\
+	X(full_pauses)		\
+	X(held_slots)
+
+/* Jobs given to the pool, and what became of them. */
+#define REACTOR_JOB_COUNTERS(X)	\
+	X(jobs)			\
+	X(jobs_done)		\
+	X(jobs_stale)		\
+	X(jobs_dropped)		\
+	X(results_closed)	\
+	X(results_reused)	\
+	X(work_pauses)
 
 struct reactor_counters {
 #define X(name) uint64_t name;
 	REACTOR_COUNTERS(X)
+	REACTOR_JOB_COUNTERS(X)
 #undef X
 	uint64_t connections;
 	uint64_t closed[CLOSE_CAUSE_COUNT];
@@ -39,34 +52,41 @@ struct reactor_counters {
 struct reactor_snapshot {
 	struct reactor_counters counters;
 	struct sockbeat_stats session;
+	uint64_t free_slots;
 };
 
 /* All that reactors have in common. */
 struct reactor_shared {
 	atomic_uint connections;
 	atomic_bool stop;
+	struct work *work;
 };
 
 /**
  * struct reactor - see above; only its own thread uses it once it runs,
- *		    @wake_fd and the snapshot's members excepted
+ *		    @wake_fd, @wants_room, the results and the snapshot excepted
  * @config: the settings
  * @shared: what all reactors have in common
  * @service: what the connections are for
  * @sb: the session
  * @index: number of this reactor
  * @epoll_fd: the epoll instance
- * @wake_fd: eventfd that makes it look at @shared->stop and @snapshot
+ * @wake_fd: eventfd that makes it look at @shared->stop, @snapshot, @results
+ *	     and @wants_room
  * @listen_fd: as many as the settings name
  * @listen_ready: bit for each listener that epoll reported in this turn
  * @session_more: the session may have more events than were taken
- * @accept_paused: no descriptors were left: listeners are off epoll for now
+ * @accept_paused: no descriptors or slots were left: listeners are off epoll
  * @accept_retry_ms: when to try accept() again if nothing closes before
  * @draining: no more connections, only the queues of the present ones
  * @drain_end_ms: when that ends at the latest
  * @capacity: slots of the session
  * @chunks: table of connections by slot, made as slots come into use
  * @ready: connections whose turn was cut short
+ * @stalled: connections that wait for room among the jobs that wait
+ * @wants_room: there are such ones
+ * @results_lock: protects @results
+ * @results: jobs that came back from the pool, oldest first
  * @retired: closed connections whose slot and socket go at the turn's end
  * @n_retired: number of them
  * @peers: room for a batch of accepted sockets
@@ -95,6 +115,10 @@ struct reactor {
 	uint32_t capacity;
 	struct conn **chunks;
 	TAILQ_HEAD(, conn) ready;
+	TAILQ_HEAD(, conn) stalled;
+	atomic_bool wants_room;
+	pthread_mutex_t results_lock;
+	struct job_list results;
 	struct { uint64_t handle[REACTOR_RETIRE_BATCH]; int fd[REACTOR_RETIRE_BATCH]; } retired;
 	unsigned int n_retired;
 	struct sockbeat_peer *peers;
@@ -115,12 +139,25 @@ void reactor_snapshot(struct reactor *r, struct reactor_snapshot *snapshot);
 void reactor_join(struct reactor *r);
 void reactor_destroy(struct reactor *r);
 
+/* table.c */
+int table_init(struct reactor *r);
+void table_free(struct reactor *r);
+struct conn *reactor_find(struct reactor *r, uint64_t handle);
+struct conn *reactor_in_slot(struct reactor *r, uint64_t handle);
 struct conn *reactor_open(struct reactor *r, uint64_t handle, int fd, uint64_t now_ms);
 void reactor_close(struct reactor *r, struct conn *c, enum close_cause cause);
 int reactor_watch(struct reactor *r, struct conn *c);
 void reactor_retire(struct reactor *r);
 void reactor_each(struct reactor *r, void (*fn)(struct reactor *r, struct conn *c));
 uint64_t reactor_now_ms(void);
+
+/* jobs.c */
+void jobs_submit(struct reactor *r, struct conn *c, struct job *job);
+void jobs_stall(struct reactor *r, struct conn *c);
+void jobs_close(struct reactor *r, struct conn *c);
+void jobs_results(struct reactor *r);
+void jobs_resume(struct reactor *r);
+void reactor_post(struct reactor *r, struct job *job);
 
 /* listener.c */
 int listener_open(union address *address);
@@ -132,6 +169,7 @@ void listener_resume(struct reactor *r);
 void drain_begin(struct reactor *r);
 void drain_event(struct reactor *r, struct conn *c, uint32_t events);
 void drain_end(struct reactor *r, struct conn *c);
+void drain_check(struct reactor *r, struct conn *c);
 
 /* Marks of what is not a connection; handles are never that small. */
 #define REACTOR_MARK_WAKE	0

@@ -119,6 +119,9 @@ static void set_cell(struct sockbeat *sb, uint64_t handle, uint32_t bits)
 
 	if (old & HELD)
 		sb->refs.held--;
+	/* Generation 0 is of nobody. */
+	sb->refs.used -= old >> 32 && !(old & FREED);
+	sb->refs.used += !(bits & FREED);
 	while (!atomic_compare_exchange_weak_explicit(&ref->cell, &old,
 						      cell_of(handle, bits | (old & QUEUED)),
 						      memory_order_acq_rel,

@@ -152,10 +152,10 @@ static void log_start(const struct config *config, const struct sockbeat *sb)
 {
 	bool kernel = sockbeat_engine(sb) == SOCKBEAT_ENGINE_KERNEL;
 
-	log_info("started engine=%s reason=\"%s\" reactors=%u epoll=%s timeout_ms=%u source=%s",
+	log_info("started engine=%s reason=\"%s\" reactors=%u epoll=%s timeout_ms=%u source=%s recycle_delay_ms=%u workers=%u",
 		 kernel ? "kernel" : "builtin", sockbeat_engine_reason(sb), config->reactors,
 		 config_word("epoll", config->epoll), config->timeout_ms,
-		 config_word("source", config->source));
+		 config_word("source", config->source), config->recycle_delay_ms, config->workers);
 }
 
 static void log_end(struct reactor *const *reactors, unsigned int n)
@@ -182,6 +182,12 @@ static int start(struct config *config, struct reactor_shared *shared,
 		if (err)
 			return err;
 	}
+	err = work_start(shared->work, config->workers, config->work_queue, reactors,
+			 config->reactors);
+	if (err) {
+		log_error("workers=%u error=\"%s\"", config->workers, strerror(-err));
+		return err;
+	}
 	while (*n < config->reactors) {
 		err = reactor_start(reactors[*n]);
 		if (err) {
@@ -196,7 +202,8 @@ static int start(struct config *config, struct reactor_shared *shared,
 static int serve(struct config *config, int signal_fd, int stats_fd)
 {
 	struct reactor **reactors = calloc(config->reactors, sizeof(struct reactor *));
-	struct reactor_shared shared = { 0 };
+	struct work work = { 0 };
+	struct reactor_shared shared = { .work = &work };
 	unsigned int n = 0;
 	int err = reactors ? start(config, &shared, reactors, &n) : -ENOMEM;
 
@@ -209,6 +216,8 @@ static int serve(struct config *config, int signal_fd, int stats_fd)
 		reactor_wake(reactors[i]);
 	for (unsigned int i = 0; i < n; i++)
 		reactor_join(reactors[i]);
+	if (work.threads)
+		work_stop(&work);
 	if (!err)
 		log_end(reactors, n);
 	for (unsigned int i = 0; reactors && i < config->reactors; i++)

@@ -31,7 +31,13 @@
 	X(ticks)		\
 	X(tick_ns)		\
 	X(checks)		\
-	X(postponed)
+	X(postponed)		\
+	X(recycling)		\
+	X(recycles)		\
+	X(recycled)		\
+	X(held)			\
+	X(held_total)		\
+	X(stale)
 
 static int bind_path(int fd, const char *path)
 {
@@ -77,7 +83,9 @@ static void sum(struct reactor_snapshot *total, const struct reactor_snapshot *o
 {
 #define X(name) total->counters.name += one->counters.name;
 	REACTOR_COUNTERS(X)
+	REACTOR_JOB_COUNTERS(X)
 #undef X
+	total->free_slots += one->free_slots;
 	total->counters.connections += one->counters.connections;
 	for (int i = 0; i < CLOSE_CAUSE_COUNT; i++)
 		total->counters.closed[i] += one->counters.closed[i];
@@ -86,9 +94,36 @@ static void sum(struct reactor_snapshot *total, const struct reactor_snapshot *o
 #undef X
 }
 
-static json_t *to_json(const struct reactor_snapshot *total, const struct sockbeat *sb,
+/* The places for connections: some are free, some taken, some rest. */
+static json_t *pool_json(const struct reactor_snapshot *total, uint64_t slots)
+{
+	return json_pack("{s:I, s:I, s:I, s:I, s:I}", "slots", (json_int_t)slots,
+			 "free", (json_int_t)total->free_slots,
+			 "live", (json_int_t)total->counters.connections,
+			 "quarantined", (json_int_t)total->session.recycling,
+			 "held", (json_int_t)total->session.held);
+}
+
+/* Jobs: all = done + stale + dropped + results_closed + results_reused + those
+ * that are under way.
+ */
+static json_t *work_json(const struct reactor_snapshot *total, const struct work *work)
+{
+	json_t *json = json_object();
+
+	json_object_set_new(json, "workers", json_integer(work->n_threads));
+	json_object_set_new(json, "waiting", json_integer(atomic_load(&work->waiting)));
+	json_object_set_new(json, "running", json_integer(atomic_load(&work->running)));
+#define X(name) json_object_set_new(json, #name, json_integer(total->counters.name));
+	REACTOR_JOB_COUNTERS(X)
+#undef X
+	return json;
+}
+
+static json_t *to_json(const struct reactor_snapshot *total, struct reactor *const *reactors,
 		       unsigned int n_reactors)
 {
+	const struct sockbeat *sb = reactors[0]->sb;
 	json_t *session = json_object();
 	json_t *closed = json_object();
 	json_t *all = json_object();
@@ -109,6 +144,9 @@ static json_t *to_json(const struct reactor_snapshot *total, const struct sockbe
 	REACTOR_COUNTERS(X)
 #undef X
 	json_object_set_new(all, "closed", closed);
+	json_object_set_new(all, "pool", pool_json(total, (uint64_t)n_reactors *
+						   sockbeat_capacity(sb)));
+	json_object_set_new(all, "work", work_json(total, reactors[0]->shared->work));
 	json_object_set_new(all, "session", session);
 	return all;
 }
@@ -154,7 +192,7 @@ bool stats_serve(int listen_fd, struct reactor *const *reactors, unsigned int n)
 		reactor_snapshot(reactors[i], &one);
 		sum(&total, &one);
 	}
-	json = to_json(&total, reactors[0]->sb, n);
+	json = to_json(&total, reactors, n);
 	if (json)
 		text = json_dumps(json, JSON_COMPACT);
 	if (text && !setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout))) {

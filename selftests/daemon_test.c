@@ -87,7 +87,8 @@ TEST_F(daemon, bad_frames_end_the_connection)
 		{ "bad_length", "\0\11\0\0\0\0\0\0x", 9 },	/* heartbeat with a body */
 		{ "bad_crc", "\0\11\0\1\0\0\0\0x", 9 },
 		{ "bad_crc", "\0\10\0\0\0\0\0\1", 8 },
-		{ "bad_type", "\0\10\0\2\0\0\0\0", 8 },
+		{ "bad_type", "\0\10\0\3\0\0\0\0", 8 },
+		{ "bad_request", "\0\10\0\2\0\0\0\0", 8 },
 		{ "bad_type", "\0\10\377\377\0\0\0\0", 8 },
 		{ "bad_length", "GET / HTTP/1.1\r\n\r\n", 18 },
 	};

@@ -109,12 +109,16 @@ static inline const char *log_wait(struct sockbeatd *d, const char *text)
 static inline int sockbeatd_spawn(struct sockbeatd *d, const char *const *sets, int nofile)
 {
 	const char *engine = getenv("SOCKBEAT_TEST_ENGINE");
+	const char *program = getenv("SOCKBEAT_TEST_SOCKBEATD");
 	struct rlimit limit = { nofile, nofile };
 	char path[PATH_MAX], *args[128];
 	int pipe_fd[2], n = 0;
 
 	memset(d, 0, sizeof(*d));
-	program_path("sockbeatd", path);
+	if (program)
+		snprintf(path, sizeof(path), "%s", program);
+	else
+		program_path("sockbeatd", path);
 	args[n++] = path;
 	for (snprintf(d->stats_path, sizeof(d->stats_path), "/tmp/sockbeatd-stats-%d", getpid());
 	     *sets; sets++) {

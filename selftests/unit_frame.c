@@ -168,7 +168,7 @@ TEST(bad_type)
 	uint8_t wire[8];
 	struct frame frame;
 
-	for (uint32_t type = 2; type < 65536; type++) {
+	for (uint32_t type = 3; type < 65536; type++) {
 		wire_header(wire, 8, type, 0);
 		ASSERT_EQ(FRAME_BAD_TYPE, frame_parse(wire, 8, 65535, &frame));
 	}
@@ -187,7 +187,7 @@ static enum frame_result reference_parse(const uint8_t *data, size_t len, uint32
 		crc = crc << 8 | data[4 + i];
 	if (length < 8 || length > max || (type == 0 && length > 8))
 		return FRAME_BAD_LENGTH;
-	if (type > 1)
+	if (type > 2)
 		return FRAME_BAD_TYPE;
 	if (len < length)
 		return FRAME_PARTIAL;

@@ -41,6 +41,17 @@ static inline size_t wire_echo(uint8_t *frame, size_t body_len, unsigned int see
 	return 8 + body_len;
 }
 
+/* A sleep request; what follows the time comes back with it. */
+static inline size_t wire_sleep(uint8_t *frame, uint32_t ms, const void *token, size_t len)
+{
+	for (int i = 0; i < 4; i++)
+		frame[8 + i] = ms >> (24 - 8 * i);
+	for (size_t i = 0; i < len; i++)
+		frame[12 + i] = ((const uint8_t *)token)[i];
+	wire_header(frame, 12 + len, 2, wire_crc(frame + 8, 4 + len));
+	return 12 + len;
+}
+
 static const uint8_t wire_heartbeat[8] = { 0, 8 };
 
 #endif /* SELFTESTS_WIRE_H */

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * A reactor's side of the worker pool: what goes there, what comes back, and
+ * what becomes of it when the client is gone.
+ */
+#include <stdlib.h>
+
+#include "reactor.h"
+
+static void give(struct reactor *r, struct conn *c, struct job *job)
+{
+	c->has_job = true;
+	work_submit(r->shared->work, job);
+}
+
+/**
+ * jobs_submit - have a job done for a client, after those that it has already
+ * @r: the client's reactor
+ * @c: the client
+ * @job: the job, for which room was reserved
+ */
+void jobs_submit(struct reactor *r, struct conn *c, struct job *job)
+{
+	job->handle = c->handle;
+	job->reactor = r->index;
+	job->is_stale = false;
+	r->counters.jobs++;
+	if (c->has_job)
+		STAILQ_INSERT_TAIL(&c->line, job, link);
+	else
+		give(r, c, job);
+}
+
+/**
+ * jobs_stall - read no more from a client until a job has found room
+ * @r: the client's reactor
+ * @c: the client
+ */
+void jobs_stall(struct reactor *r, struct conn *c)
+{
+	c->is_stalled = true;
+	TAILQ_INSERT_TAIL(&r->stalled, c, stalled);
+	r->counters.work_pauses++;
+	reactor_watch(r, c);
+	atomic_store(&r->wants_room, true);
+	/* A worker that made room just before that did not see it. */
+	if (atomic_load(&r->shared->work->waiting) < r->config->work_queue)
+		reactor_wake(r);
+}
+
+/**
+ * jobs_resume - let stalled clients ask again
+ * @r: the reactor
+ */
+void jobs_resume(struct reactor *r)
+{
+	TAILQ_HEAD(, conn) turn = TAILQ_HEAD_INITIALIZER(turn);
+	struct conn *c;
+
+	/* Who stalls again goes to the end of the new list. */
+	TAILQ_CONCAT(&turn, &r->stalled, stalled);
+	while ((c = TAILQ_FIRST(&turn))) {
+		TAILQ_REMOVE(&turn, c, stalled);
+		c->is_stalled = false;
+		if (conn_feed_kept(r, c) != CONN_CLOSED && r->draining)
+			drain_check(r, c);
+	}
+}
+
+/**
+ * jobs_close - drop what no worker has begun for a client that goes
+ * @r: the client's reactor
+ * @c: the client
+ */
+void jobs_close(struct reactor *r, struct conn *c)
+{
+	unsigned int n = job_list_free(&c->line);
+
+	r->counters.jobs_dropped += n;
+	work_forget(r->shared->work, n);
+	if (c->is_stalled)
+		TAILQ_REMOVE(&r->stalled, c, stalled);
+}
+
+/**
+ * reactor_post - give a job back to its reactor
+ * @r: the reactor
+ * @job: the job
+ *
+ * For workers.
+ */
+void reactor_post(struct reactor *r, struct job *job)
+{
+	bool was_empty;
+
+	pthread_mutex_lock(&r->results_lock);
+	was_empty = STAILQ_EMPTY(&r->results);
+	STAILQ_INSERT_TAIL(&r->results, job, link);
+	pthread_mutex_unlock(&r->results_lock);
+	if (was_empty)
+		reactor_wake(r);
+}
+
+/* The client that a result is for. To go by the slot alone is what this whole
+ * machinery prevents; a test shows what happens then.
+ */
+static struct conn *client_of(struct reactor *r, const struct job *job)
+{
+#ifdef SOCKBEAT_TEST_UNSAFE
+	return reactor_in_slot(r, job->handle);
+#endif
+	return reactor_find(r, job->handle);
+}
+
+/* A result for a client that is still there. */
+static void answer(struct reactor *r, struct conn *c, const struct job *job)
+{
+	struct job *next = STAILQ_FIRST(&c->line);
+	int err;
+
+	r->counters.jobs_done++;
+	c->has_job = false;
+	if (next) {
+		STAILQ_REMOVE_HEAD(&c->line, link);
+		give(r, c, next);
+	}
+	err = conn_send(r, c, job->data, job->len);
+	if (err)
+		reactor_close(r, c, -err);
+	else if (r->draining)
+		drain_check(r, c);
+	else if (c->at_end && conn_is_idle(c))
+		reactor_close(r, c, CLOSE_PEER_CLOSE);
+}
+
+/**
+ * jobs_results - answer clients by what the workers have done
+ * @r: the reactor
+ *
+ * A result for a client that is gone is counted and goes to nobody.
+ */
+void jobs_results(struct reactor *r)
+{
+	struct job_list results = STAILQ_HEAD_INITIALIZER(results);
+	struct conn *c;
+	struct job *job;
+
+	pthread_mutex_lock(&r->results_lock);
+	STAILQ_CONCAT(&results, &r->results);
+	pthread_mutex_unlock(&r->results_lock);
+	STAILQ_FOREACH(job, &results, link) {
+		c = client_of(r, job);
+		if (job->is_stale)
+			r->counters.jobs_stale++;
+		else if (c)
+			answer(r, c, job);
+		else if (reactor_in_slot(r, job->handle))
+			r->counters.results_reused++;
+		else
+			r->counters.results_closed++;
+	}
+	job_list_free(&results);
+}

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * The sample service: heartbeats and echo requests are answered at once and
+ * sleep requests by a worker, all by the frame that was received. So the answer
+ * to the heartbeats and echoes of one read is those bytes themselves: one write,
+ * without a copy.
+ */
+#include <arpa/inet.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "frame.h"
+#include "reactor.h"
+
+#define SLEEP_MAX_MS	600000
+
+/* The clock is looked at only when the count is over the limit, so a frame
+ * costs an addition. A window therefore lasts at least a second, maybe longer,
+ * and allows the limit for every second that it has begun: a flood is noticed
+ * within two limits' worth of frames, and who keeps to the limit is never
+ * taken for one, even when a stalled server reads it late.
+ */
+static bool is_flood(struct reactor *r, struct conn *c, uint32_t frames)
+{
+	uint64_t now_ms, seconds;
+
+	c->frames += frames;
+	if (!r->config->max_frames_per_s || c->frames <= r->config->max_frames_per_s)
+		return false;
+	now_ms = reactor_now_ms();
+	seconds = (now_ms - c->window_ms) / 1000;
+	if (c->frames > (seconds + 1) * r->config->max_frames_per_s || !seconds)
+		return true;
+	c->window_ms = now_ms;
+	c->frames = 0;
+	return false;
+}
+
+static long end_cause(enum frame_result result)
+{
+	switch (result) {
+	case FRAME_BAD_LENGTH:
+		return -CLOSE_BAD_LENGTH;
+	case FRAME_BAD_CRC:
+		return -CLOSE_BAD_CRC;
+	case FRAME_BAD_TYPE:
+		return -CLOSE_BAD_TYPE;
+	default:
+		return 0;
+	}
+}
+
+/* What became of a request for the pool. */
+enum request {
+	REQUEST_OK,
+	REQUEST_STALLED,	/* no room now, ask again later */
+};
+
+/* Hand a sleep request to the pool. Returns enum request or -cause. */
+static long sleep_request(struct reactor *r, struct conn *c, const uint8_t *data, uint32_t len)
+{
+	struct job *job;
+	uint32_t ms;
+
+	if (len < FRAME_HEADER_BYTES + sizeof(ms))
+		return -CLOSE_BAD_REQUEST;
+	memcpy(&ms, data + FRAME_HEADER_BYTES, sizeof(ms));
+	if (ntohl(ms) > SLEEP_MAX_MS)
+		return -CLOSE_BAD_REQUEST;
+	if (!work_reserve(r->shared->work)) {
+		if (r->config->when_work_full == CONFIG_FULL_CLOSE)
+			return -CLOSE_BUSY;
+		jobs_stall(r, c);
+		return REQUEST_STALLED;
+	}
+	job = malloc(sizeof(*job) + len);
+	if (!job) {
+		work_forget(r->shared->work, 1);
+		return -CLOSE_NO_MEMORY;
+	}
+	job->run = work_sleep;
+	job->ms = ntohl(ms);
+	job->len = len;
+	memcpy(job->data, data, len);
+	jobs_submit(r, c, job);
+	return REQUEST_OK;
+}
+
+static int echo(struct reactor *r, struct conn *c, const uint8_t *data, size_t len)
+{
+	return len ? conn_send(r, c, data, len) : 0;
+}
+
+/* Frames of which some are for the pool: valid ones, @len bytes. Returns how
+ * many bytes were used, fewer only when the connection was stalled; @frames and
+ * @heartbeats say what was left then.
+ */
+static long mixed_frames(struct reactor *r, struct conn *c, const uint8_t *data, size_t len,
+			 uint32_t *frames, uint32_t *heartbeats)
+{
+	size_t echoed = 0, used = 0;
+	struct frame frame;
+	long ret;
+
+	for (; used < len; --*frames) {
+		frame_parse(data + used, len - used, r->config->max_frame_bytes, &frame);
+		if (frame.type == FRAME_SLEEP) {
+			ret = echo(r, c, data + echoed, used - echoed);
+			if (!ret)
+				ret = sleep_request(r, c, data + used, frame.length);
+			if (ret < 0)
+				return ret;
+			if (ret == REQUEST_STALLED)
+				return used;
+			echoed = used + frame.length;
+		}
+		*heartbeats -= frame.type == FRAME_HEARTBEAT;
+		used += frame.length;
+	}
+	ret = echo(r, c, data + echoed, used - echoed);
+	return ret ? ret : (long)used;
+}
+
+static long sample_readable(struct reactor *r, struct conn *c, const uint8_t *data,
+			    size_t len, size_t *need)
+{
+	enum frame_result result = FRAME_OK;
+	uint32_t frames = 0, heartbeats = 0, sleeps = 0;
+	struct frame frame;
+	size_t used = 0;
+	long cause, ret;
+
+	while (used < len) {
+		result = frame_parse(data + used, len - used, r->config->max_frame_bytes, &frame);
+		if (result != FRAME_OK)
+			break;
+		used += frame.length;
+		frames++;
+		heartbeats += frame.type == FRAME_HEARTBEAT;
+		sleeps += frame.type == FRAME_SLEEP;
+	}
+	if (result == FRAME_PARTIAL)
+		*need = frame.length;
+
+	r->counters.frames += frames;
+	r->counters.heartbeats += heartbeats;
+	if (heartbeats && r->config->source != SOCKBEAT_SOURCE_ACTIVITY)
+		sockbeat_beat(r->sb, c->handle);
+	if (is_flood(r, c, frames))
+		return -CLOSE_FLOOD;
+	if (sleeps) {
+		ret = mixed_frames(r, c, data, used, &frames, &heartbeats);
+		/* What was not done yet is counted when it is. */
+		if (c->is_stalled) {
+			r->counters.frames -= frames;
+			r->counters.heartbeats -= heartbeats;
+			c->frames -= frames < c->frames ? frames : c->frames;
+			*need = len - ret;
+			return ret;
+		}
+	} else {
+		ret = echo(r, c, data, used);
+	}
+	if (ret < 0)
+		return ret;
+	cause = end_cause(result);
+	return cause ? cause : (long)used;
+}
+
+const struct service_ops sample_service = {
+	.readable = sample_readable,
+};

@@ -1,0 +1,522 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What becomes of the requests of clients that go, and when others get their
+ * places.
+ *
+ * SOCKBEAT_TEST_STORIES and SOCKBEAT_TEST_SECONDS change how many stories are
+ * played, or for how long; SOCKBEAT_TEST_SOCKBEATD names another sockbeatd.
+ */
+#define _GNU_SOURCE
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/random.h>
+#include "daemon_fixture.h"
+
+#define TOKEN_BYTES	16
+#define SLEEP_BYTES	(12 + TOKEN_BYTES)
+
+static long long work(FIXTURE_DATA(daemon) *self, const char *key)
+{
+	return sockbeatd_stat(&self->d, "work", key);
+}
+
+static bool work_reaches(FIXTURE_DATA(daemon) *self, const char *key, long long value)
+{
+	return sockbeatd_stat_wait(&self->d, "work", key, value) >= value;
+}
+
+static long long pool(FIXTURE_DATA(daemon) *self, const char *key)
+{
+	return sockbeatd_stat(&self->d, "pool", key);
+}
+
+/* Ask for a sleep. The answer will be the same bytes. */
+static bool ask(int fd, uint32_t ms, const char *token, uint8_t frame[SLEEP_BYTES])
+{
+	char padded[TOKEN_BYTES] = "";
+
+	snprintf(padded, sizeof(padded), "%s", token);
+	return put(fd, frame, wire_sleep(frame, ms, padded, sizeof(padded)));
+}
+
+/* Whether every job has an end, once none is under way. */
+static bool jobs_add_up(FIXTURE_DATA(daemon) *self)
+{
+	static const char *const ends[] = { "jobs_done", "jobs_stale", "jobs_dropped",
+					    "results_closed", "results_reused" };
+	uint64_t until_ms = now_ms() + PATIENCE_MS;
+	long long sum;
+
+	do {
+		sum = 0;
+		for (size_t i = 0; i < ARRAY_SIZE(ends); i++)
+			sum += work(self, ends[i]);
+		if (sum == work(self, "jobs"))
+			return !work(self, "waiting") && !work(self, "running");
+	} while (now_ms() < until_ms);
+	return false;
+}
+
+TEST_F(daemon, requests_of_one_client_are_done_in_order)
+{
+	uint8_t a[SLEEP_BYTES], b[SLEEP_BYTES], c[SLEEP_BYTES];
+	int fd;
+
+	START("workers=4");
+	fd = client(self);
+	ASSERT_TRUE(ask(fd, 200, "a", a) && ask(fd, 0, "b", b) && ask(fd, 100, "c", c));
+	/* Heartbeats do not wait for them. */
+	ASSERT_TRUE(put(fd, wire_heartbeat, 8));
+	EXPECT_TRUE(expect(fd, wire_heartbeat, 8));
+	EXPECT_TRUE(expect(fd, a, sizeof(a)));
+	EXPECT_TRUE(expect(fd, b, sizeof(b)));
+	EXPECT_TRUE(expect(fd, c, sizeof(c)));
+	EXPECT_TRUE(jobs_add_up(self));
+	EXPECT_EQ(3, work(self, "jobs_done"));
+	close(fd);
+}
+
+TEST_F(daemon, requests_of_many_clients_are_done_at_once)
+{
+	enum { N = 8, MS = 400 };
+	uint8_t frame[N][SLEEP_BYTES];
+	uint64_t start;
+	int fd[N], i;
+
+	START("workers=8");
+	for (i = 0; i < N; i++)
+		fd[i] = client(self);
+	start = now_ms();
+	for (i = 0; i < N; i++)
+		ASSERT_TRUE(ask(fd[i], MS, "x", frame[i]));
+	for (i = 0; i < N; i++) {
+		EXPECT_TRUE(expect(fd[i], frame[i], SLEEP_BYTES));
+		close(fd[i]);
+	}
+	EXPECT_LE(MS, now_ms() - start);
+	EXPECT_GE(N * MS / 2, now_ms() - start);
+}
+
+/* Frames of all kinds in one read: each gets its answer. */
+TEST_F(daemon, sleep_between_echoes)
+{
+	uint8_t wire[256], *at = wire, echo[2][64], sleep[SLEEP_BYTES];
+	size_t len[2];
+	int fd;
+
+	START();
+	fd = client(self);
+	len[0] = wire_echo(echo[0], 30, 1);
+	len[1] = wire_echo(echo[1], 20, 2);
+	at = mempcpy(at, echo[0], len[0]);
+	at += wire_sleep(at, 50, "0123456789abcdef", TOKEN_BYTES);
+	memcpy(sleep, at - SLEEP_BYTES, SLEEP_BYTES);
+	at = mempcpy(at, wire_heartbeat, 8);
+	at = mempcpy(at, echo[1], len[1]);
+	ASSERT_TRUE(put(fd, wire, at - wire));
+	EXPECT_TRUE(expect(fd, echo[0], len[0]));
+	EXPECT_TRUE(expect(fd, wire_heartbeat, 8));
+	EXPECT_TRUE(expect(fd, echo[1], len[1]));
+	EXPECT_TRUE(expect(fd, sleep, SLEEP_BYTES));
+	EXPECT_EQ(4, sockbeatd_stat(&self->d, "", "frames"));
+	EXPECT_EQ(1, sockbeatd_stat(&self->d, "", "heartbeats"));
+	close(fd);
+}
+
+TEST_F(daemon, sleep_out_of_range)
+{
+	uint8_t frame[SLEEP_BYTES];
+	int fd;
+
+	START();
+	fd = client(self);
+	ASSERT_TRUE(ask(fd, 600001, "x", frame));
+	EXPECT_TRUE(expect_end(fd));
+	EXPECT_EQ(1, closed(self, "bad_request"));
+	close(fd);
+}
+
+TEST_F(daemon, full_work_queue_closes)
+{
+	uint8_t frame[3][SLEEP_BYTES];
+	int a, b, c;
+
+	START("workers=1", "work_queue=1");
+	a = client(self);
+	b = client(self);
+	c = client(self);
+	ASSERT_TRUE(ask(a, 500, "a", frame[0]) && work_reaches(self, "running", 1));
+	ASSERT_TRUE(ask(b, 0, "b", frame[1]) && work_reaches(self, "waiting", 1));
+	ASSERT_TRUE(ask(c, 0, "c", frame[2]));
+	EXPECT_TRUE(expect_end(c));
+	EXPECT_EQ(1, closed(self, "busy"));
+	EXPECT_TRUE(expect(a, frame[0], SLEEP_BYTES));
+	EXPECT_TRUE(expect(b, frame[1], SLEEP_BYTES));
+	EXPECT_TRUE(jobs_add_up(self));
+	close(a);
+	close(b);
+	close(c);
+}
+
+TEST_F(daemon, full_work_queue_waits)
+{
+	uint8_t frame[3][SLEEP_BYTES], more[2][SLEEP_BYTES], got[3 * SLEEP_BYTES + 8], *at;
+	int a, b, c;
+
+	START("workers=1", "work_queue=1", "when_work_full=wait");
+	a = client(self);
+	b = client(self);
+	c = client(self);
+	ASSERT_TRUE(ask(a, 500, "a", frame[0]) && work_reaches(self, "running", 1));
+	ASSERT_TRUE(ask(b, 50, "b", frame[1]) && work_reaches(self, "waiting", 1));
+	ASSERT_TRUE(ask(c, 0, "c", frame[2]) && work_reaches(self, "work_pauses", 1));
+	/* What follows waits with it, and nobody else does. */
+	ASSERT_TRUE(ask(c, 10, "d", more[0]) && put(c, wire_heartbeat, 8) && ask(c, 0, "e", more[1]));
+	EXPECT_TRUE(is_served(a));
+	EXPECT_TRUE(expect(a, frame[0], SLEEP_BYTES));
+	EXPECT_TRUE(expect(b, frame[1], SLEEP_BYTES));
+	/* The heartbeat may come anywhere between. */
+	ASSERT_EQ(sizeof(got), recv(c, got, sizeof(got), MSG_WAITALL));
+	at = memmem(got, sizeof(got), wire_heartbeat, 8);
+	ASSERT_NE(NULL, at);
+	memmove(at, at + 8, got + sizeof(got) - at - 8);
+	EXPECT_EQ(0, memcmp(got, frame[2], SLEEP_BYTES));
+	EXPECT_EQ(0, memcmp(got + SLEEP_BYTES, more[0], SLEEP_BYTES));
+	EXPECT_EQ(0, memcmp(got + 2 * SLEEP_BYTES, more[1], SLEEP_BYTES));
+	EXPECT_TRUE(jobs_add_up(self));
+	EXPECT_EQ(5, work(self, "jobs_done"));
+	EXPECT_EQ(7, sockbeatd_stat(&self->d, "", "frames"));
+	EXPECT_EQ(2, sockbeatd_stat(&self->d, "", "heartbeats"));
+	close(a);
+	close(b);
+	close(c);
+}
+
+/* A client that goes while it is stalled leaves nothing behind. */
+TEST_F(daemon, stalled_client_goes)
+{
+	uint8_t frame[3][SLEEP_BYTES];
+	int a, b;
+
+	START("workers=1", "work_queue=1", "when_work_full=wait");
+	a = client(self);
+	b = client(self);
+	ASSERT_TRUE(ask(a, 300, "a", frame[0]) && work_reaches(self, "running", 1));
+	ASSERT_TRUE(ask(a, 0, "b", frame[1]) && work_reaches(self, "waiting", 1));
+	ASSERT_TRUE(ask(b, 0, "c", frame[2]) && work_reaches(self, "work_pauses", 1));
+	tcp_abort(b);
+	EXPECT_EQ(1, sockbeatd_stat_wait(&self->d, "closed", "reset", 1));
+	EXPECT_TRUE(expect(a, frame[0], SLEEP_BYTES));
+	EXPECT_TRUE(expect(a, frame[1], SLEEP_BYTES));
+	EXPECT_TRUE(jobs_add_up(self));
+	close(a);
+}
+
+/* Half a connection is enough for an answer. */
+TEST_F(daemon, client_that_ends_gets_its_answers)
+{
+	uint8_t a[SLEEP_BYTES], b[SLEEP_BYTES];
+	int fd;
+
+	START();
+	fd = client(self);
+	ASSERT_TRUE(ask(fd, 200, "a", a) && ask(fd, 100, "b", b));
+	ASSERT_EQ(0, shutdown(fd, SHUT_WR));
+	EXPECT_TRUE(expect(fd, a, sizeof(a)));
+	EXPECT_TRUE(expect(fd, b, sizeof(b)));
+	EXPECT_TRUE(expect_end(fd));
+	EXPECT_EQ(1, sockbeatd_stat_wait(&self->d, "closed", "peer_close", 1));
+	close(fd);
+}
+
+/* The seed of it all, one time and slowly. */
+TEST_F(daemon, late_result_goes_to_nobody)
+{
+	uint8_t running[SLEEP_BYTES], waiting[SLEEP_BYTES], own[SLEEP_BYTES];
+	int a, b;
+
+	START("workers=2", "pool_slots=2", "recycle_delay_ms=1500");
+	a = client(self);
+	ASSERT_TRUE(ask(a, 1000, "A", running) && ask(a, 1000, "A too", waiting));
+	ASSERT_TRUE(work_reaches(self, "running", 1));
+	tcp_abort(a);
+	ASSERT_EQ(1, sockbeatd_stat_wait(&self->d, "closed", "reset", 1));
+	EXPECT_EQ(1, work(self, "jobs_dropped"));
+	b = client(self);
+	ASSERT_TRUE(ask(b, 0, "B", own) && expect(b, own, SLEEP_BYTES));
+	EXPECT_EQ(1, pool(self, "quarantined"));
+	EXPECT_EQ(1, pool(self, "live"));
+	EXPECT_EQ(0, pool(self, "free"));
+	ASSERT_TRUE(work_reaches(self, "results_closed", 1));
+	EXPECT_TRUE(jobs_add_up(self));
+	ASSERT_TRUE(is_served(b));
+	EXPECT_EQ(-1, recv(b, own, 1, MSG_DONTWAIT));
+	close(b);
+}
+
+TEST_F(daemon, full_pool_closes)
+{
+	int a, b, c;
+
+	START("pool_slots=2");
+	a = client(self);
+	b = client(self);
+	ASSERT_TRUE(is_served(a) && is_served(b));
+	c = client(self);
+	EXPECT_TRUE(expect_end(c));
+	close(c);
+	EXPECT_EQ(1, closed(self, "pool_full"));
+	/* A place in quarantine is no place. */
+	tcp_abort(a);
+	EXPECT_EQ(1, sockbeatd_stat_wait(&self->d, "pool", "quarantined", 1));
+	c = client(self);
+	EXPECT_TRUE(expect_end(c));
+	EXPECT_EQ(2, closed(self, "pool_full"));
+	EXPECT_TRUE(is_served(b));
+	close(b);
+	close(c);
+}
+
+TEST_F(daemon, full_pool_waits)
+{
+	uint64_t gone;
+	int a, b;
+
+	START("pool_slots=1", "when_full=wait", "recycle_delay_ms=700");
+	a = client(self);
+	ASSERT_TRUE(is_served(a));
+	b = client(self);
+	ASSERT_TRUE(put(b, wire_heartbeat, 8));
+	EXPECT_LE(1, sockbeatd_stat_wait(&self->d, "", "full_pauses", 1));
+	EXPECT_EQ(1, sockbeatd_stat(&self->d, "", "accepted"));
+	gone = now_ms();
+	tcp_abort(a);
+	/* The place is kept for the delay, and not much longer. */
+	EXPECT_TRUE(expect(b, wire_heartbeat, 8));
+	EXPECT_LE(700, now_ms() - gone);
+	EXPECT_EQ(0, closed(self, "pool_full"));
+	close(b);
+}
+
+TEST_F(daemon, max_connections_waits)
+{
+	int a, b;
+
+	START("max_connections=1", "when_full=wait", "recycle_delay_ms=0");
+	a = client(self);
+	ASSERT_TRUE(is_served(a));
+	b = client(self);
+	ASSERT_TRUE(put(b, wire_heartbeat, 8));
+	EXPECT_LE(1, sockbeatd_stat_wait(&self->d, "", "full_pauses", 1));
+	EXPECT_TRUE(is_served(a));
+	close(a);
+	EXPECT_TRUE(expect(b, wire_heartbeat, 8));
+	EXPECT_EQ(0, closed(self, "limit"));
+	close(b);
+}
+
+/* A worker that takes longer than the quarantine keeps the place for itself. */
+TEST_F(daemon, busy_worker_holds_the_slot)
+{
+	uint8_t frame[SLEEP_BYTES];
+	uint64_t start;
+	int a, b;
+
+	START("pool_slots=1", "when_full=wait", "recycle_delay_ms=100", "renotify_ms=300");
+	a = client(self);
+	start = now_ms();
+	ASSERT_TRUE(ask(a, 2000, "a", frame) && work_reaches(self, "running", 1));
+	tcp_abort(a);
+	b = client(self);
+	ASSERT_TRUE(put(b, wire_heartbeat, 8));
+	ASSERT_NE(NULL, log_wait(&self->d, " held reactor=0 slot=0 refs=1 age_ms="));
+	EXPECT_EQ(1, pool(self, "held"));
+	EXPECT_EQ(1, pool(self, "quarantined"));
+	EXPECT_TRUE(expect(b, wire_heartbeat, 8));
+	EXPECT_LE(2000, now_ms() - start);
+	EXPECT_EQ(0, pool(self, "held"));
+	EXPECT_EQ(1, work(self, "results_closed") + work(self, "results_reused"));
+	EXPECT_LE(1, sockbeatd_stat(&self->d, "", "held_slots"));
+	close(b);
+}
+
+/* The immediate close: a place is free at once. */
+TEST_F(daemon, no_quarantine)
+{
+	START("pool_slots=1", "when_full=wait", "recycle_delay_ms=0");
+	for (int i = 0; i < 20; i++) {
+		int fd = client(self);
+
+		ASSERT_TRUE(is_served(fd));
+		close(fd);
+	}
+	EXPECT_EQ(20, sockbeatd_stat(&self->d, "session", "recycled") +
+		      sockbeatd_stat(&self->d, "", "connections"));
+}
+
+TEST_F(daemon, drain_waits_for_jobs)
+{
+	uint8_t a[SLEEP_BYTES], b[SLEEP_BYTES];
+	int fd;
+
+	START("drain_timeout_ms=20000");
+	fd = client(self);
+	ASSERT_TRUE(ask(fd, 500, "a", a) && ask(fd, 100, "b", b));
+	ASSERT_TRUE(work_reaches(self, "running", 1));
+	kill(self->d.pid, SIGTERM);
+	EXPECT_TRUE(expect(fd, a, sizeof(a)));
+	EXPECT_TRUE(expect(fd, b, sizeof(b)));
+	EXPECT_TRUE(expect_end(fd));
+	EXPECT_EQ(0, sockbeatd_wait(&self->d));
+	close(fd);
+}
+
+TEST_F(daemon, drain_does_not_wait_for_ever)
+{
+	uint8_t frame[SLEEP_BYTES];
+	uint64_t start;
+	int fd;
+
+	START("drain_timeout_ms=300");
+	fd = client(self);
+	ASSERT_TRUE(ask(fd, 600000, "a", frame) && work_reaches(self, "running", 1));
+	start = now_ms();
+	EXPECT_EQ(0, sockbeatd_stop(&self->d));
+	EXPECT_LE(300, now_ms() - start);
+	EXPECT_GE(10000, now_ms() - start);
+	close(fd);
+}
+
+/* Stories: client A asks, and goes while it is worked for; client B comes and
+ * must see nothing but its own.
+ */
+struct stories {
+	uint16_t port;
+	atomic_int left;
+	atomic_int played;
+	atomic_int foreign;	/* answers that B did not ask for */
+	atomic_int failed;	/* B got none */
+	uint64_t until_ms;
+	bool first_only;	/* end with the first foreign answer */
+};
+
+static int story_client(const struct stories *s)
+{
+	struct timeval patience = { .tv_sec = PATIENCE_MS / 1000 };
+	int fd = tcp_connect(AF_INET, "127.0.0.1", s->port), on = 1;
+
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	return fd;
+}
+
+static void story_sleep(int fd, uint32_t ms, uint8_t frame[SLEEP_BYTES])
+{
+	uint64_t token[2];
+
+	if (getrandom(token, sizeof(token), 0) != sizeof(token))
+		abort();
+	put(fd, frame, wire_sleep(frame, ms, token, sizeof(token)));
+}
+
+static void story(struct stories *s, unsigned int *seed)
+{
+	uint8_t frame[SLEEP_BYTES], own[SLEEP_BYTES], got[SLEEP_BYTES];
+	int a = story_client(s), b, n = 1 + rand_r(seed) % 3;
+
+	for (int i = 0; i < n; i++)
+		story_sleep(a, 1 + rand_r(seed) % 20, frame);
+	usleep(rand_r(seed) % 15000);
+	if (rand_r(seed) % 4)
+		tcp_abort(a);
+	else
+		close(a);
+	b = story_client(s);
+	usleep(rand_r(seed) % 5000);
+	story_sleep(b, 1 + rand_r(seed) % 20, own);
+	if (recv(b, got, sizeof(got), MSG_WAITALL) != sizeof(got))
+		atomic_fetch_add(&s->failed, 1);
+	else if (memcmp(got, own, sizeof(own)))
+		atomic_fetch_add(&s->foreign, 1);
+	/* The answer was the last thing to come. */
+	else if (recv(b, got, 1, MSG_DONTWAIT) > 0)
+		atomic_fetch_add(&s->foreign, 1);
+	if (rand_r(seed) % 2)
+		tcp_abort(b);
+	else
+		close(b);
+	atomic_fetch_add(&s->played, 1);
+}
+
+static void *play(void *arg)
+{
+	struct stories *s = arg;
+	unsigned int seed = (uintptr_t)&seed >> 8;
+
+	while ((s->until_ms ? now_ms() < s->until_ms : atomic_fetch_sub(&s->left, 1) > 0) &&
+	       !(s->first_only && atomic_load(&s->foreign)))
+		story(s, &seed);
+	return NULL;
+}
+
+static void play_all(struct stories *s, struct sockbeatd *d)
+{
+	pthread_t thread[32];
+
+	for (size_t i = 0; i < ARRAY_SIZE(thread); i++)
+		if (pthread_create(&thread[i], NULL, play, s))
+			abort();
+	/* Nobody else reads the log, which is a pipe. */
+	for (size_t i = 0; i < ARRAY_SIZE(thread); i++)
+		while (pthread_tryjoin_np(thread[i], NULL))
+			log_more(d, now_ms() + 100);
+}
+
+TEST_F_TIMEOUT(daemon, stories, 1200)
+{
+	const char *stories = getenv("SOCKBEAT_TEST_STORIES");
+	const char *seconds = getenv("SOCKBEAT_TEST_SECONDS");
+	struct stories s = { .left = stories ? atoi(stories) : 10000 };
+	long long late;
+
+	START("workers=64", "reactors=2", "pool_slots=256", "when_full=wait", "recycle_delay_ms=100");
+	s.port = self->d.port;
+	if (seconds)
+		s.until_ms = now_ms() + atoi(seconds) * 1000;
+	play_all(&s, &self->d);
+	EXPECT_TRUE(jobs_add_up(self));
+	late = work(self, "results_closed") + work(self, "results_reused");
+	TH_LOG("%d stories, %d foreign answers, %lld late results and %lld jobs dropped, each of %lld places used %lld times",
+	       s.played, s.foreign, late, work(self, "jobs_stale") + work(self, "jobs_dropped"),
+	       pool(self, "slots"), sockbeatd_stat(&self->d, "", "accepted") / pool(self, "slots"));
+	EXPECT_EQ(0, s.foreign);
+	EXPECT_EQ(0, s.failed);
+	EXPECT_LT(0, late);
+	EXPECT_LT(0, work(self, "jobs_dropped"));
+	/* Every place was used again and again. */
+	EXPECT_LE(s.played / 512, sockbeatd_stat(&self->d, "session", "recycled") /
+	      pool(self, "slots"));
+}
+
+/* Without quarantine and without a look at generations the same stories end
+ * badly: that is what the tests above would see.
+ */
+TEST_F_TIMEOUT(daemon, stories_of_an_unsafe_server, 1200)
+{
+	struct stories s = { .left = 10000, .first_only = true };
+	char path[PATH_MAX];
+
+	program_path("../daemon-unsafe/sockbeatd", path);
+	if (access(path, X_OK))
+		program_path("sockbeatd-unsafe", path);
+	if (strchr(path, '/') && access(path, X_OK))
+		SKIP(return, "build/daemon-unsafe/sockbeatd was not built");
+	setenv("SOCKBEAT_TEST_SOCKBEATD", path, 1);
+	START("workers=64", "pool_slots=40", "when_full=wait");
+	s.port = self->d.port;
+	play_all(&s, &self->d);
+	TH_LOG("foreign answer after %d stories", s.played);
+	EXPECT_LT(0, s.foreign);
+}
+
+TEST_HARNESS_MAIN
