@@ -101,7 +101,12 @@ check-mutants:	## does each selftest notice the fault that it is there for? (MUT
 check-mutants: deps kselftest
 	@selftests/mutate $(MUTANT)
 
+check-churn:	## 60 s of churn under TSan, ASan and helgrind each (SECONDS=...)
+check-churn: deps kselftest
+	@selftests/churn $(or $(SECONDS),60)
+
 kselftest: daemon deps-vm
+	@$(MAKE) -s -C daemon UNSAFE=1
 	@mkdir -p $(BUILD)/selftests
 	@$(MAKE) -s -C selftests OUTPUT=$(BUILD)/selftests
 
@@ -122,5 +127,5 @@ help:		## this
 	@awk -F ':\t+## ' '/^##@/ { print "\n" substr($$0, 5) } NF == 2 { printf "  %-14s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: all module daemon deps deps-all deps-build deps-vm deps-kernels deps-dkms clean run load unload dkms \
-	install uninstall check check-unit check-vm check-static check-kernels check-debug check-mutants kselftest \
+	install uninstall check check-unit check-vm check-static check-kernels check-debug check-mutants check-churn kselftest \
 	bench-daemon ynl ynl-check help

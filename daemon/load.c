@@ -39,6 +39,8 @@ enum {
 	OPTION_DURATION,
 	OPTION_SLOW,
 	OPTION_STOP_AFTER,
+	OPTION_SLEEP,
+	OPTION_ABORT_AFTER,
 	OPTION_CHURN,
 	OPTION_REPORT,
 	OPTION_REPORT_PORTS,
@@ -59,6 +61,10 @@ static const struct argp_option options[] = {
 	  "Send nothing but one frame after the other byte by byte, a byte every 90% of MS", 0 },
 	{ "stop-after-ms", OPTION_STOP_AFTER, "MS", 0,
 	  "Then neither send nor read any more, but stay", 0 },
+	{ "sleep-ms", OPTION_SLEEP, "MS", 0,
+	  "Send sleep requests of this length in place of echo requests: one at once, more with --echo-period-ms; wants --period-ms 0", 0 },
+	{ "abort-after-ms", OPTION_ABORT_AFTER, "MS", 0,
+	  "Reset each connection so long after it was made", 0 },
 	{ "churn-per-s", OPTION_CHURN, "N", 0, "Clients per second that hang up and come back", 0 },
 	{ "report", OPTION_REPORT, "FORMAT", 0, "text or json: JSON objects, one a line (text)", 0 },
 	{ "report-ports", OPTION_REPORT_PORTS, NULL, 0,
@@ -129,6 +135,12 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 	case OPTION_STOP_AFTER:
 		opts->stop_after_ms = number(state, "stop-after-ms", arg, 0, MAX_MS);
 		break;
+	case OPTION_SLEEP:
+		opts->sleep_ms = number(state, "sleep-ms", arg, 0, 600000);
+		break;
+	case OPTION_ABORT_AFTER:
+		opts->abort_after_ms = number(state, "abort-after-ms", arg, 0, MAX_MS);
+		break;
 	case OPTION_CHURN:
 		opts->churn_per_s = number(state, "churn-per-s", arg, 0, 100000);
 		break;
@@ -146,6 +158,10 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 	case ARGP_KEY_END:
 		if (!opts->connect.in.sin_port)
 			argp_error(state, "--connect is required");
+		if (opts->sleep_ms && opts->period_ms)
+			argp_error(state, "--sleep-ms: heartbeats would overtake the answers: --period-ms has to be 0");
+		if (opts->sleep_ms && opts->echo_bytes < sizeof(opts->sleep_ms))
+			opts->echo_bytes = sizeof(opts->sleep_ms);
 		if (opts->jitter_ms > opts->period_ms)
 			argp_error(state, "--jitter-ms: %u is outside the range 0..%u, the period",
 				   opts->jitter_ms, opts->period_ms);

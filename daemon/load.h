@@ -30,6 +30,8 @@ struct load_opts {
 	uint32_t duration_ms;		/* 0: until SIGTERM or SIGINT */
 	uint32_t slow_ms;		/* 0: send frames at once */
 	uint32_t stop_after_ms;		/* 0: never */
+	uint32_t sleep_ms;		/* 0: echo requests, else sleep requests */
+	uint32_t abort_after_ms;	/* 0: never */
 	uint32_t churn_per_s;
 	bool json;
 	bool report_ports;
@@ -41,10 +43,12 @@ struct load_opts {
  * @header: its first bytes
  * @length: header and body
  * @seed: makes its body
+ * @sleep_ms: how its body begins, in network byte order, for sleep requests
  * @begun_us: when it was queued
  */
 struct load_frame {
 	uint8_t header[FRAME_HEADER_BYTES];
+	uint32_t sleep_ms;
 	uint32_t length;
 	uint32_t seed;
 	uint64_t begun_us;
@@ -63,7 +67,8 @@ struct load_frame {
  * @rx_offset: bytes of frame @answered received
  * @tx_offset: bytes of frame @sent sent
  * @beat_ms: when the next heartbeat is due
- * @echo_ms: when the next echo request, or byte of a slow client, is due
+ * @echo_ms: when the next echo or sleep request, or byte of a slow client, is due
+ * @abort_ms: when the client resets its connection
  */
 struct load_client {
 	struct sb_wheel_node timer;
@@ -74,7 +79,7 @@ struct load_client {
 	uint32_t n_frames;
 	uint32_t answered, sent, queued;
 	uint32_t rx_offset, tx_offset;
-	uint64_t beat_ms, echo_ms;
+	uint64_t beat_ms, echo_ms, abort_ms;
 };
 
 /* What is counted: name in the structure and in the report. */
@@ -85,6 +90,7 @@ struct load_client {
 	X(mismatched)		\
 	X(skipped)		\
 	X(churned)		\
+	X(aborted)		\
 	X(closed_by_server)	\
 	X(errors)
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #define _GNU_SOURCE
+#include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
@@ -48,16 +49,18 @@ static void count_error(struct load *load, const char *what, int err)
 			 what, strerror(err));
 }
 
-static uint8_t body_byte(uint32_t seed, uint32_t position)
+static uint8_t body_byte(const struct load_frame *frame, uint32_t position)
 {
-	return (seed + position * 0x9e3779b1u) >> 24;
+	if (frame->sleep_ms && position < sizeof(frame->sleep_ms))
+		return ((const uint8_t *)&frame->sleep_ms)[position];
+	return (frame->seed + position * 0x9e3779b1u) >> 24;
 }
 
 static uint8_t frame_byte(const struct load_frame *frame, uint32_t offset)
 {
 	if (offset < FRAME_HEADER_BYTES)
 		return frame->header[offset];
-	return body_byte(frame->seed, offset - FRAME_HEADER_BYTES);
+	return body_byte(frame, offset - FRAME_HEADER_BYTES);
 }
 
 static struct load_frame *frame_at(const struct load_client *c, uint32_t number)
@@ -95,10 +98,11 @@ static void queue_frame(struct load *load, struct load_client *c, enum frame_typ
 	}
 	frame = frame_at(c, c->queued++);
 	frame->length = FRAME_HEADER_BYTES + body_len;
+	frame->sleep_ms = type == FRAME_SLEEP ? htonl(load->opts.sleep_ms) : 0;
 	frame->seed = load_random(load, 0) + load->random;
 	frame->begun_us = load_now_us();
 	for (uint32_t i = 0; i < body_len; i++)
-		body[i] = body_byte(frame->seed, i);
+		body[i] = body_byte(frame, i);
 	frame_header(frame->header, type, body, body_len);
 	load->outstanding++;
 }
@@ -217,13 +221,17 @@ static void arm_first(struct load *load, struct load_client *c, uint64_t now_ms)
 {
 	const struct load_opts *opts = &load->opts;
 
-	c->beat_ms = c->echo_ms = SB_WHEEL_NEVER;
+	c->beat_ms = c->echo_ms = c->abort_ms = SB_WHEEL_NEVER;
+	if (opts->abort_after_ms)
+		c->abort_ms = now_ms + opts->abort_after_ms;
 	if (opts->slow_ms) {
 		c->echo_ms = now_ms + load_random(load, byte_period_ms(load)) / 2;
 	} else {
 		if (opts->period_ms)
 			c->beat_ms = now_ms + load_random(load, opts->period_ms);
-		if (opts->echo_period_ms)
+		if (opts->sleep_ms)
+			c->echo_ms = now_ms;
+		else if (opts->echo_period_ms)
 			c->echo_ms = now_ms + load_random(load, opts->echo_period_ms);
 	}
 }
@@ -232,6 +240,8 @@ static void arm(struct load *load, struct load_client *c)
 {
 	uint64_t due_ms = c->beat_ms < c->echo_ms ? c->beat_ms : c->echo_ms;
 
+	if (c->abort_ms < due_ms)
+		due_ms = c->abort_ms;
 	if (due_ms != SB_WHEEL_NEVER)
 		sb_wheel_add(&load->wheel, &c->timer, due_ms);
 }
@@ -253,6 +263,16 @@ static uint64_t next_beat(struct load *load, uint64_t last_ms)
 	return last_ms + load->opts.period_ms + load_random(load, 2 * jitter + 1) - jitter;
 }
 
+/* Go as a crashed client's machine does, when it comes back. */
+static void reset(struct load *load, struct load_client *c)
+{
+	static const struct linger at_once = { .l_onoff = 1 };
+
+	setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+	load->aborted++;
+	load_client_close(load, c);
+}
+
 /* The client's timer came due; the wheel may be early, then it is set again. */
 void load_client_timer(struct load *load, struct load_client *c)
 {
@@ -260,6 +280,10 @@ void load_client_timer(struct load *load, struct load_client *c)
 
 	if (load->stopped || load->finishing)
 		return;
+	if (c->abort_ms <= now_ms) {
+		reset(load, c);
+		return;
+	}
 	if (load->opts.slow_ms) {
 		if (c->echo_ms <= now_ms)
 			send_slow(load, c, now_ms);
@@ -274,9 +298,12 @@ void load_client_timer(struct load *load, struct load_client *c)
 			c->beat_ms = now_ms + load->opts.period_ms;
 	}
 	if (c->echo_ms <= now_ms) {
-		queue_frame(load, c, FRAME_ECHO, load->opts.echo_bytes);
+		queue_frame(load, c, load->opts.sleep_ms ? FRAME_SLEEP : FRAME_ECHO,
+			    load->opts.echo_bytes);
 		c->echo_ms += load->opts.echo_period_ms;
-		if (c->echo_ms <= now_ms)
+		if (!load->opts.echo_period_ms)
+			c->echo_ms = SB_WHEEL_NEVER;
+		else if (c->echo_ms <= now_ms)
 			c->echo_ms = now_ms + load->opts.echo_period_ms;
 	}
 	if (!c->wants_write)

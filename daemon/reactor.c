@@ -349,7 +349,7 @@ static int open_session(struct reactor *r)
 			  r->sb ? sockbeat_strerror(r->sb) : strerror(-err));
 		return err;
 	}
-	return table_init(r);
+	return conns_init(r);
 }
 
 static int watch_mark(struct reactor *r, int fd, uint64_t mark)
@@ -445,7 +445,7 @@ void reactor_destroy(struct reactor *r)
 	close_fd(r->wake_fd);
 	if (r->sb)
 		sockbeat_close(r->sb);
-	table_free(r);
+	conns_free(r);
 	free(r->peers);
 	job_list_free(&r->results);
 	pthread_mutex_destroy(&r->results_lock);

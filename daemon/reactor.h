@@ -140,8 +140,8 @@ void reactor_join(struct reactor *r);
 void reactor_destroy(struct reactor *r);
 
 /* table.c */
-int table_init(struct reactor *r);
-void table_free(struct reactor *r);
+int conns_init(struct reactor *r);
+void conns_free(struct reactor *r);
 struct conn *reactor_find(struct reactor *r, uint64_t handle);
 struct conn *reactor_in_slot(struct reactor *r, uint64_t handle);
 struct conn *reactor_open(struct reactor *r, uint64_t handle, int fd, uint64_t now_ms);

@@ -16,12 +16,12 @@
 #define CHUNK_CONNS		(1U << CHUNK_BITS)
 
 /**
- * table_init - make an empty table
+ * conns_init - make an empty table
  * @r: the reactor, whose session is open
  *
  * Return: 0 or -ENOMEM.
  */
-int table_init(struct reactor *r)
+int conns_init(struct reactor *r)
 {
 	r->capacity = sockbeat_capacity(r->sb);
 	r->chunks = calloc((r->capacity >> CHUNK_BITS) + 1, sizeof(struct conn *));
@@ -29,10 +29,10 @@ int table_init(struct reactor *r)
 }
 
 /**
- * table_free - undo table_init()
+ * conns_free - undo conns_init()
  * @r: the reactor
  */
-void table_free(struct reactor *r)
+void conns_free(struct reactor *r)
 {
 	for (uint32_t i = 0; r->chunks && i <= r->capacity >> CHUNK_BITS; i++)
 		free(r->chunks[i]);

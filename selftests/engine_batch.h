@@ -364,10 +364,11 @@ TEST_F(session, sleeps)
 /* Ten thousand at once: each reported once, none early, none much late. */
 TEST_F_TIMEOUT(session, many, 120)
 {
-	enum { N = 10000 };
-	static struct sockbeat_peer peer[N];
-	static struct sockbeat_event event[N];
-	static struct pair pairs[N / 2];
+	enum { MAX = 10000 };
+	static struct sockbeat_peer peer[MAX];
+	static struct sockbeat_event event[MAX];
+	static struct pair pairs[MAX / 2];
+	const int N = test_peers(MAX);
 	uint64_t end, worst = 0;
 	int i, n, total = 0;
 

@@ -212,9 +212,10 @@ TEST_F(session, beat_in_a_time_namespace)
  */
 TEST_F_TIMEOUT(session, small_buffer, 240)
 {
-	enum { N = 20000 };
-	static struct sockbeat_peer peer[N];
-	static struct pair pairs[N / 2];
+	enum { MAX = 20000 };
+	static struct sockbeat_peer peer[MAX];
+	static struct pair pairs[MAX / 2];
+	const int N = test_peers(MAX);
 	struct sockbeat_event event[7];
 	int i, n, total = 0;
 	struct sockbeat_stats stats;
