@@ -84,6 +84,12 @@ TEST_F(settings, defaults)
 	EXPECT_STREQ("0.0.0.0:7700", address_format(&config->listen[0], text));
 	EXPECT_EQ(1, config->reactors);
 	EXPECT_EQ(65536, config->max_connections);
+	EXPECT_EQ(131072, config->pool_slots);
+	EXPECT_EQ(CONFIG_FULL_CLOSE, config->when_full);
+	EXPECT_EQ(60000, config->recycle_delay_ms);
+	EXPECT_EQ(4, config->workers);
+	EXPECT_EQ(10000, config->work_queue);
+	EXPECT_EQ(CONFIG_FULL_CLOSE, config->when_work_full);
 	EXPECT_EQ(60000, config->timeout_ms);
 	EXPECT_EQ(5000, config->renotify_ms);
 	EXPECT_EQ(SOCKBEAT_SOURCE_ACTIVITY, config->source);
@@ -110,6 +116,10 @@ TEST_F(settings, numbers)
 #define KEY(key, min, max) { #key, offsetof(struct config, key), min, max }
 		KEY(reactors, 1, 64),
 		KEY(max_connections, 1, 16777216),
+		KEY(pool_slots, 1, 16777216),
+		KEY(recycle_delay_ms, 0, 604800000),
+		KEY(workers, 1, 1024),
+		KEY(work_queue, 1, 1000000),
 		KEY(timeout_ms, 100, 604800000),
 		KEY(renotify_ms, 100, 604800000),
 		KEY(max_frame_bytes, 8, 65535),
@@ -162,6 +172,8 @@ TEST_F(settings, words)
 		KEY(trigger, "level, edge", "level", "edge"),
 		KEY(engine, "auto, kernel, builtin", "auto", "kernel", "builtin"),
 		KEY(epoll, "level, edge", "level", "edge"),
+		KEY(when_full, "close, wait", "close", "wait"),
+		KEY(when_work_full, "close, wait", "close", "wait"),
 		KEY(log_level, "error, warning, info, debug",
 		    "error", "warning", "info", "debug"),
 #undef KEY
