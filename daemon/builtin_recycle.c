@@ -16,11 +16,10 @@ static void end_socket(const struct peer *peer, enum sockbeat_end end)
 
 	if (getsockopt(peer->fd, SOL_SOCKET, SO_COOKIE, &cookie, &len) || cookie != peer->cookie)
 		return;
-	if (end == SOCKBEAT_END_SHUTDOWN)
-		shutdown(peer->fd, SHUT_RDWR);
 	/* To disconnect an established socket resets its connection. */
-	else if (connect(peer->fd, &none, sizeof(none)))
-		shutdown(peer->fd, SHUT_RDWR);
+	if (end == SOCKBEAT_END_ABORT && !connect(peer->fd, &none, sizeof(none)))
+		return;
+	shutdown(peer->fd, SHUT_RDWR);
 }
 
 static void retire(struct builtin *b, struct peer *peer, const struct sb_retire *how, bool hold)

@@ -114,7 +114,7 @@ void sb_refs_close(struct sb_refs *refs)
 /* The new owner of a slot, or none; what was said of the last one is void. */
 static void set_cell(struct sockbeat *sb, uint64_t handle, uint32_t bits)
 {
-	struct sb_ref *ref = ref_of(sb, handle);
+	struct sb_ref *ref = &sb->refs.ref[sockbeat_index(handle)];
 	uint64_t old = atomic_load_explicit(&ref->cell, memory_order_relaxed);
 
 	if (old & HELD)
@@ -136,7 +136,8 @@ static void set_cell(struct sockbeat *sb, uint64_t handle, uint32_t bits)
  */
 void sb_refs_add(struct sockbeat *sb, uint64_t handle)
 {
-	set_cell(sb, handle, OPEN);
+	if (ref_of(sb, handle))
+		set_cell(sb, handle, OPEN);
 }
 
 /**
@@ -154,7 +155,8 @@ void sb_refs_forget(struct sockbeat *sb, uint64_t handle)
 
 static int adopt_one(const struct sockbeat_info *info, void *sb)
 {
-	set_cell(sb, info->handle, info->state == SOCKBEAT_STATE_RECYCLING ? 0 : OPEN);
+	if (ref_of(sb, info->handle))
+		set_cell(sb, info->handle, info->state == SOCKBEAT_STATE_RECYCLING ? 0 : OPEN);
 	return 0;
 }
 
@@ -318,7 +320,7 @@ int sb_refs_recycle(struct sockbeat *sb, struct sockbeat_peer *peers, size_t n,
 	err = sb->engine->recycle(sb, peers, n, how);
 	for (i = 0; i < n; i++) {
 		if ((err || peers[i].error) && was_open[i])
-			atomic_fetch_or(&ref_of(sb, peers[i].handle)->cell, OPEN);
+			atomic_fetch_or(&sb->refs.ref[sockbeat_index(peers[i].handle)].cell, OPEN);
 		else if (!err && !peers[i].error && !(peers[i].mask & SB_PEER_HOLD))
 			sb_refs_forget(sb, peers[i].handle);
 	}
@@ -328,7 +330,7 @@ int sb_refs_recycle(struct sockbeat *sb, struct sockbeat_peer *peers, size_t n,
 /* Whether a slot whose quarantine is over can be freed; if not it is held. */
 static bool may_free(struct sockbeat *sb, const struct sockbeat_event *event, uint32_t *refs)
 {
-	struct sb_ref *ref = ref_of(sb, event->handle);
+	struct sb_ref *ref = &sb->refs.ref[sockbeat_index(event->handle)];
 	uint64_t cell = atomic_load_explicit(&ref->cell, memory_order_acquire);
 
 	do {
@@ -437,8 +439,8 @@ int sb_refs_released(struct sockbeat *sb, struct sockbeat_event *events, int max
 /* Whether an event is news to the caller. */
 static bool is_news(const struct sockbeat *sb, const struct sockbeat_event *event)
 {
-	uint64_t cell = atomic_load_explicit(&ref_of(sb, event->handle)->cell,
-					     memory_order_relaxed);
+	const struct sb_ref *ref = &sb->refs.ref[sockbeat_index(event->handle)];
+	uint64_t cell = atomic_load_explicit(&ref->cell, memory_order_relaxed);
 
 	if (!is_of(cell, event->handle) || event->kind != SOCKBEAT_EVENT_KIND_RECYCLED)
 		return sb_refs_tracked(sb, event->handle);

@@ -330,7 +330,8 @@ TEST_F(silence, stamp_is_cleared_for_the_next_peer)
 
 TEST_F(silence, level_tells_until_handled)
 {
-	struct peer_conf conf = { KEEP, KEEP, SOCKBEAT_TRIGGER_LEVEL, 0 };
+	/* Far from the 400 ms of the session's reminders. */
+	struct peer_conf conf = { 3000, KEEP, SOCKBEAT_TRIGGER_LEVEL, 0 };
 	uint64_t handle, last = 0;
 	struct event ev;
 	struct pair pair;
@@ -341,8 +342,10 @@ TEST_F(silence, level_tells_until_handled)
 	for (i = 0; i < 4; i++) {
 		ASSERT_TRUE(client_event(&self->c, &ev, 10000));
 		EXPECT_EQ(SOCKBEAT_EVENT_KIND_SILENT, ev.kind);
-		if (i)
+		if (i) {
 			EXPECT_LE(400 - 10, ev.idle_ms - last);
+			EXPECT_GE(2500, ev.idle_ms - last);
+		}
 		last = ev.idle_ms;
 	}
 	ASSERT_EQ(0, client_del(&self->cmd, self->session, handle));
@@ -408,7 +411,8 @@ TEST_F(silence, gone)
 		EXPECT_EQ(SOCKBEAT_EVENT_KIND_GONE, ev.kind);
 		EXPECT_EQ(handle[i], ev.handle);
 		EXPECT_GE(2000, now_ms() - start);
-		EXPECT_FALSE(client_event(&self->c, &ev, 100));
+		/* Once is longer than until the next reminder. */
+		EXPECT_FALSE(client_event(&self->c, &ev, i ? 100 : 1000));
 		EXPECT_EQ(SOCKBEAT_STATE_GONE, client_state(&self->cmd, self->session, handle[i]));
 		EXPECT_EQ(0, client_del(&self->cmd, self->session, handle[i]));
 	}
