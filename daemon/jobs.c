@@ -40,7 +40,6 @@ void jobs_stall(struct reactor *r, struct conn *c)
 {
 	c->is_stalled = true;
 	TAILQ_INSERT_TAIL(&r->stalled, c, stalled);
-	r->counters.work_pauses++;
 	reactor_watch(r, c);
 	atomic_store(&r->wants_room, true);
 	/* A worker that made room just before that did not see it. */
@@ -49,20 +48,22 @@ void jobs_stall(struct reactor *r, struct conn *c)
 }
 
 /**
- * jobs_resume - let stalled clients ask again
+ * jobs_resume - let stalled clients ask again, as long as there is room
  * @r: the reactor
  */
 void jobs_resume(struct reactor *r)
 {
-	TAILQ_HEAD(, conn) turn = TAILQ_HEAD_INITIALIZER(turn);
 	struct conn *c;
 
-	/* Who stalls again goes to the end of the new list. */
-	TAILQ_CONCAT(&turn, &r->stalled, stalled);
-	while ((c = TAILQ_FIRST(&turn))) {
-		TAILQ_REMOVE(&turn, c, stalled);
+	while ((c = TAILQ_FIRST(&r->stalled))) {
+		TAILQ_REMOVE(&r->stalled, c, stalled);
 		c->is_stalled = false;
-		if (conn_feed_kept(r, c) != CONN_CLOSED && r->draining)
+		if (conn_feed_kept(r, c) == CONN_CLOSED)
+			continue;
+		/* Behind the others now, for whom there is no room either. */
+		if (c->is_stalled)
+			break;
+		if (r->draining)
 			drain_check(r, c);
 	}
 }

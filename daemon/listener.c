@@ -96,14 +96,10 @@ static void pause_accept(struct reactor *r, const char *why, uint64_t *counter)
 	listener_watch(r, false);
 }
 
-/* Why no client can be taken now, or NULL. */
-static const char *is_full(const struct reactor *r, unsigned int taken)
+static bool is_full(const struct reactor *r)
 {
-	if (sockbeat_free_slots(r->sb) <= taken)
-		return "no free slot in the pool";
-	if (atomic_load(&r->shared->connections) >= r->config->max_connections)
-		return "max_connections is reached";
-	return NULL;
+	return !sockbeat_free_slots(r->sb) ||
+	       atomic_load(&r->shared->connections) >= r->config->max_connections;
 }
 
 /**
@@ -114,13 +110,15 @@ void listener_resume(struct reactor *r)
 {
 	if (!r->accept_paused || r->draining)
 		return;
-	if ((r->config->when_full == CONFIG_FULL_WAIT && is_full(r, 0)) || listener_watch(r, true))
+	if ((r->config->when_full == CONFIG_FULL_WAIT && is_full(r)) || listener_watch(r, true))
 		r->accept_retry_ms = reactor_now_ms() + ACCEPT_RETRY_MS;
 	else
 		r->accept_paused = false;
 }
 
-/* Count a client, unless there are too many: then why it is refused. */
+/* Count a client that is about to come, unless there are too many: then why it
+ * is refused.
+ */
 static enum close_cause admit(struct reactor *r, unsigned int taken)
 {
 	if (sockbeat_free_slots(r->sb) <= taken)
@@ -148,21 +146,24 @@ static unsigned int take_clients(struct reactor *r, int listen_fd)
 	unsigned int n = 0;
 
 	for (unsigned int i = 0; i < r->config->accept_batch; i++) {
-		enum close_cause cause;
+		enum close_cause cause = admit(r, n);
 		int fd;
 
-		if (waits && is_full(r, n)) {
-			pause_accept(r, is_full(r, n), &r->counters.full_pauses);
+		if (cause != ADMITTED && waits) {
+			pause_accept(r, cause == CLOSE_LIMIT ? "max_connections is reached" :
+							       "no free slot in the pool",
+				     &r->counters.full_pauses);
 			break;
 		}
 		fd = accept4(listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (fd < 0) {
+			if (cause == ADMITTED)
+				atomic_fetch_sub(&r->shared->connections, 1);
 			if (accept_ended(r, errno))
 				break;
 			continue;
 		}
 		r->counters.accepted++;
-		cause = admit(r, n);
 		if (cause != ADMITTED) {
 			r->counters.closed[cause]++;
 			close(fd);

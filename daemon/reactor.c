@@ -109,20 +109,28 @@ static bool heartbeat_waits(struct reactor *r, struct conn *c)
 	return !reactor_find(r, handle) || r->counters.heartbeats != before;
 }
 
-/* A quarantine is over, or would be if nobody held the slot. */
-static void slot_event(struct reactor *r, const struct sockbeat_event *event)
+/* Slots whose quarantine is over, or would be if nobody held them. */
+static void slot_events(struct reactor *r, const struct sockbeat_event *events, int n)
 {
-	uint32_t slot = sockbeat_index(event->handle);
+	const struct sockbeat_event *oldest = NULL;
+	int held = 0, recycled = 0;
 
-	if (event->refs) {
-		r->counters.held_slots++;
-		log_warning("held reactor=%u slot=%u refs=%u age_ms=%" PRIu64, r->index, slot,
-			    event->refs, event->late_ms);
-	} else {
-		log_debug("recycled reactor=%u slot=%u age_ms=%" PRIu64, r->index, slot,
-			  event->late_ms);
-		listener_resume(r);
+	for (int i = 0; i < n; i++) {
+		if (events[i].kind != SOCKBEAT_EVENT_KIND_RECYCLED)
+			continue;
+		recycled += !events[i].refs;
+		held += events[i].refs > 0;
+		if (events[i].refs && (!oldest || events[i].late_ms > oldest->late_ms))
+			oldest = &events[i];
 	}
+	/* One line however many there are. */
+	if (oldest)
+		log_warning("held reactor=%u slot=%u refs=%u age_ms=%" PRIu64 " others=%d", r->index,
+			    sockbeat_index(oldest->handle), oldest->refs, oldest->late_ms,
+			    held - 1);
+	r->counters.held_slots += held;
+	if (recycled)
+		listener_resume(r);
 }
 
 /* What the session says of peers, a bounded number at a time. */
@@ -135,14 +143,10 @@ static void session_events(struct reactor *r)
 	r->session_more = n == SILENT_PER_TURN;
 	if (n < 0)
 		log_error("session reactor=%u error=\"%s\"", r->index, sockbeat_strerror(r->sb));
+	slot_events(r, events, n);
 	for (int i = 0; i < n; i++) {
-		struct conn *c;
+		struct conn *c = reactor_find(r, events[i].handle);
 
-		if (events[i].kind == SOCKBEAT_EVENT_KIND_RECYCLED) {
-			slot_event(r, &events[i]);
-			continue;
-		}
-		c = reactor_find(r, events[i].handle);
 		if (!c)
 			continue;	/* ended in the meantime */
 		if (events[i].kind == SOCKBEAT_EVENT_KIND_SILENT && !heartbeat_waits(r, c))

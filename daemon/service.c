@@ -152,6 +152,7 @@ static long sample_readable(struct reactor *r, struct conn *c, const uint8_t *da
 		ret = mixed_frames(r, c, data, used, &frames, &heartbeats);
 		/* What was not done yet is counted when it is. */
 		if (c->is_stalled) {
+			r->counters.work_pauses++;
 			r->counters.frames -= frames;
 			r->counters.heartbeats -= heartbeats;
 			c->frames -= frames < c->frames ? frames : c->frames;

@@ -246,6 +246,22 @@ TEST_F(recycle, silent_and_gone_peers)
 	close(pair.client);
 }
 
+/* What nobody was told before the peer was retired nobody is told after it. */
+TEST_F(recycle, news_that_waits_is_dropped)
+{
+	struct peer_conf brief = { 200, KEEP, SOCKBEAT_TRIGGER_LEVEL, 0 };
+	uint64_t handle;
+
+	client_close(&self->ev);
+	ASSERT_EQ(0, client_add1(&self->c, self->session, self->pair.server, &brief, &handle));
+	while (stat_of(_metadata, self, SOCKBEAT_A_STATS_SILENT) < 1)
+		usleep(1000);
+	recycle(_metadata, self, handle, 1500, 0, false);
+	ASSERT_EQ(0, client_open(&self->ev));
+	ASSERT_EQ(0, client_session_bind(&self->ev, self->session));
+	event_of(_metadata, self, RECYCLED, handle);
+}
+
 /* Neither the end of the socket nor a payload says anything of the slot. */
 TEST_F(recycle, socket_is_let_go)
 {
