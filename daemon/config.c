@@ -60,6 +60,7 @@ static const struct key keys[] = {
 	NUMBER(max_queue_bytes, 4096, 1 << 30, 1 << 18),
 	NUMBER(workers, 1, 1024, 4),
 	NUMBER(work_queue, 1, 1000000, 10000),
+	NUMBER(max_client_jobs, 1, 1000000, 16),
 	WORD(when_work_full, CONFIG_FULL_CLOSE),
 	NUMBER(accept_batch, 1, 1024, 64),
 	NUMBER(drain_timeout_ms, 0, 600000, 5000),

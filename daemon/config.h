@@ -46,6 +46,7 @@ struct config {
 	uint32_t max_queue_bytes;
 	uint32_t workers;
 	uint32_t work_queue;
+	uint32_t max_client_jobs;
 	uint32_t when_work_full;	/* enum config_full */
 	uint32_t accept_batch;
 	uint32_t drain_timeout_ms;

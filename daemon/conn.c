@@ -309,7 +309,8 @@ enum conn_state conn_on_writable(struct reactor *r, struct conn *c)
 		reactor_close(r, c, CLOSE_PEER_CLOSE);
 		return CONN_CLOSED;
 	}
-	c->is_paused = false;
+	/* Who drains reads no more. */
+	c->is_paused = r->draining;
 	reactor_watch(r, c);
 	if (r->service->writable)
 		r->service->writable(r, c);

@@ -63,6 +63,7 @@ struct conn_buf {
  * @stalled: link in the reactor's list of connections that wait for room among
  *	     the jobs that wait
  * @line: jobs that follow the one that is with the pool
+ * @n_line: number of them
  * @window_ms: start of the window in which @frames were counted
  * @frames: frames since @window_ms, for max_frames_per_s
  * @fd: the socket
@@ -70,7 +71,8 @@ struct conn_buf {
  * @is_watched: epoll knows the socket
  * @is_ready: whether @ready is linked
  * @has_job: a job is with the pool
- * @is_stalled: not read from until a job has found room; @stalled is linked
+ * @is_stalled: not read from until a job has found room
+ * @is_line_full: it is the room in @line; else @stalled is linked
  * @is_paused: not read from until @out is drained
  * @saw_hup: epoll said that the peer's end of stream is in sight
  * @is_lingering: drained, waits for the peer to end too
@@ -84,6 +86,7 @@ struct conn {
 	TAILQ_ENTRY(conn) stalled;
 	struct job_list line;
 	uint64_t window_ms;
+	uint32_t n_line;
 	uint32_t frames;
 	int fd;
 	uint32_t interest;
@@ -91,6 +94,7 @@ struct conn {
 	bool is_ready;
 	bool has_job;
 	bool is_stalled;
+	bool is_line_full;
 	bool is_paused;
 	bool saw_hup;
 	bool at_end;

@@ -21,22 +21,25 @@
  * close() with bytes unread resets the connection, and the kernel drops what
  * it still had to send. So who is still sending to us hears of the end first
  * and is listened to, without effect, until it ends as well.
+ *
+ * Return: whether it was closed.
  */
-void drain_check(struct reactor *r, struct conn *c)
+bool drain_check(struct reactor *r, struct conn *c)
 {
 	int unread = 0;
 
 	if (!conn_is_idle(c) || c->is_lingering)
-		return;
+		return false;
 	ioctl(c->fd, FIONREAD, &unread);
 	if (!unread) {
 		reactor_close(r, c, CLOSE_DRAIN);
-		return;
+		return true;
 	}
 	shutdown(c->fd, SHUT_WR);
 	c->is_lingering = true;
 	c->is_paused = false;
 	reactor_watch(r, c);
+	return false;
 }
 
 static void begin_one(struct reactor *r, struct conn *c)

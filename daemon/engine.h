@@ -81,7 +81,6 @@ struct sb_engine {
  * @used: slots that are not free
  * @held: slots that are held
  * @held_total: slots that ever were
- * @freed: slots that were freed through del, at the end of their quarantine
  *
  * @released and @stale are any thread's, the rest is the session's thread's.
  */
@@ -96,7 +95,6 @@ struct sb_refs {
 	uint32_t used;
 	uint32_t held;
 	uint64_t held_total;
-	uint64_t freed;
 };
 
 /**
@@ -108,6 +106,7 @@ struct sb_refs {
  * @capacity: slots
  * @recycle_delay_ms: default quarantine
  * @refs: references on handles
+ * @event_error: error to return when the events before it have been taken
  * @error: text of the first failure of the last call, empty for none
  * @reason: why this engine is in use
  */
@@ -119,6 +118,7 @@ struct sockbeat {
 	uint32_t capacity;
 	uint32_t recycle_delay_ms;
 	struct sb_refs refs;
+	int event_error;
 	char error[SB_TEXT_MAX];
 	char reason[SB_TEXT_MAX];
 };

@@ -198,8 +198,12 @@ static int builtin_del(struct sockbeat *sb, struct sockbeat_peer *peers, size_t 
 		if (!peer)
 			continue;
 		peer_let_go(b, peer);
+		/* The holder of a slot whose quarantine is over lets go of it. */
+		if (peer->state == SOCKBEAT_STATE_RECYCLING && peer->told)
+			b->stats.recycled++;
+		else
+			b->stats.deleted++;
 		peer_leave(b, peer);
-		b->stats.deleted++;
 	}
 	set_timer(b);
 	return 0;

@@ -25,10 +25,30 @@ void jobs_submit(struct reactor *r, struct conn *c, struct job *job)
 	job->reactor = r->index;
 	job->is_stale = false;
 	r->counters.jobs++;
-	if (c->has_job)
-		STAILQ_INSERT_TAIL(&c->line, job, link);
-	else
+	if (!c->has_job) {
 		give(r, c, job);
+		return;
+	}
+	STAILQ_INSERT_TAIL(&c->line, job, link);
+	c->n_line++;
+}
+
+/**
+ * jobs_line_full - whether a client has to wait for its own jobs
+ * @r: the client's reactor
+ * @c: the client; it is stalled if so
+ *
+ * However many workers there are, its jobs are done one after the other: they
+ * must not take the room of others.
+ */
+bool jobs_line_full(struct reactor *r, struct conn *c)
+{
+	if (c->n_line < r->config->max_client_jobs)
+		return false;
+	c->is_stalled = true;
+	c->is_line_full = true;
+	reactor_watch(r, c);
+	return true;
 }
 
 /**
@@ -47,6 +67,18 @@ void jobs_stall(struct reactor *r, struct conn *c)
 		reactor_wake(r);
 }
 
+static enum conn_state resume(struct reactor *r, struct conn *c)
+{
+	enum conn_state state;
+
+	c->is_stalled = false;
+	c->is_line_full = false;
+	state = conn_feed_kept(r, c);
+	if (state == CONN_CLOSED || !r->draining)
+		return state;
+	return drain_check(r, c) ? CONN_CLOSED : state;
+}
+
 /**
  * jobs_resume - let stalled clients ask again, as long as there is room
  * @r: the reactor
@@ -55,17 +87,21 @@ void jobs_resume(struct reactor *r)
 {
 	struct conn *c;
 
+	r->resuming = true;
 	while ((c = TAILQ_FIRST(&r->stalled))) {
+		uint32_t kept = c->in ? c->in->end : 0;
+
 		TAILQ_REMOVE(&r->stalled, c, stalled);
-		c->is_stalled = false;
-		if (conn_feed_kept(r, c) == CONN_CLOSED)
+		if (resume(r, c) == CONN_CLOSED || !c->is_stalled || c->is_line_full)
 			continue;
-		/* Behind the others now, for whom there is no room either. */
-		if (c->is_stalled)
+		/* There is no room for anyone: it keeps its place. */
+		if (c->in && c->in->end == kept) {
+			TAILQ_REMOVE(&r->stalled, c, stalled);
+			TAILQ_INSERT_HEAD(&r->stalled, c, stalled);
 			break;
-		if (r->draining)
-			drain_check(r, c);
+		}
 	}
+	r->resuming = false;
 }
 
 /**
@@ -79,7 +115,7 @@ void jobs_close(struct reactor *r, struct conn *c)
 
 	r->counters.jobs_dropped += n;
 	work_forget(r->shared->work, n);
-	if (c->is_stalled)
+	if (c->is_stalled && !c->is_line_full)
 		TAILQ_REMOVE(&r->stalled, c, stalled);
 }
 
@@ -123,11 +159,14 @@ static void answer(struct reactor *r, struct conn *c, const struct job *job)
 	c->has_job = false;
 	if (next) {
 		STAILQ_REMOVE_HEAD(&c->line, link);
+		c->n_line--;
 		give(r, c, next);
 	}
 	err = conn_send(r, c, job->data, job->len);
 	if (err)
 		reactor_close(r, c, -err);
+	else if (c->is_line_full)
+		resume(r, c);
 	else if (r->draining)
 		drain_check(r, c);
 	else if (c->at_end && conn_is_idle(c))

@@ -187,7 +187,9 @@ int sockbeat_open(struct sockbeat **sbp, const struct sockbeat_opts *opts)
  * @session_fd: its descriptor, from another process or an earlier program; the
  *		session's from now on, the caller's still after a failure
  *
- * Events that wait in the kernel go to the caller from now on.
+ * Events that wait in the kernel go to the caller from now on. References that
+ * the predecessor's workers still have are not known here: it has to wait for
+ * them first, or their slots are given out when their quarantine is over.
  *
  * Return: 0 or a negative errno.
  */
@@ -519,10 +521,17 @@ int sockbeat_events(struct sockbeat *sb, struct sockbeat_event *events, int max)
 	sb->error[0] = '\0';
 	if (max < 1)
 		return sb_fail(sb, -EINVAL, "events: max %d is below 1", max);
+	if (sb->event_error) {
+		got = sb->event_error;
+		sb->event_error = 0;
+		return sb_fail(sb, got, "peer-event: %s", strerror(-got));
+	}
 	n = sb_refs_released(sb, events, max);
 	/* What is taken out makes room: fewer than @max means that all is told. */
 	while (n < max) {
 		got = sb->engine->events(sb, events + n, max - n);
+		if (got < 0 && n)
+			sb->event_error = got;
 		if (got < 0)
 			return n ? n : got;
 		if (got < max - n)

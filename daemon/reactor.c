@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -102,9 +103,13 @@ static bool heartbeat_waits(struct reactor *r, struct conn *c)
 {
 	uint64_t handle = c->handle, before = r->counters.heartbeats;
 
-	if (r->config->source == SOCKBEAT_SOURCE_ACTIVITY || c->is_paused || c->is_stalled ||
-	    c->is_ready)
+	int unread = 0;
+
+	if (r->config->source == SOCKBEAT_SOURCE_ACTIVITY || c->is_paused || c->is_ready)
 		return false;
+	/* What a client sent while we would not read is no silence. */
+	if (c->is_stalled)
+		return !ioctl(c->fd, FIONREAD, &unread) && unread;
 	read_conn(r, c);
 	return !reactor_find(r, handle) || r->counters.heartbeats != before;
 }
@@ -133,6 +138,22 @@ static void slot_events(struct reactor *r, const struct sockbeat_event *events, 
 		listener_resume(r);
 }
 
+/* A peer that is tracked though its connection was closed: in this turn, or
+ * what was to put it into quarantine failed.
+ */
+static void retire_again(struct reactor *r, const struct sockbeat_event *event)
+{
+	if (event->kind == SOCKBEAT_EVENT_KIND_RECYCLED)
+		return;
+	for (unsigned int i = 0; i < r->n_retired; i++) {
+		if (r->retired.handle[i] == event->handle)
+			return;
+	}
+	if (sockbeat_recycle(r->sb, &event->handle, 1, SOCKBEAT_DEFAULT_DELAY,
+			     SOCKBEAT_END_NONE) != 1)
+		log_error("recycle reactor=%u error=\"%s\"", r->index, sockbeat_strerror(r->sb));
+}
+
 /* What the session says of peers, a bounded number at a time. */
 static void session_events(struct reactor *r)
 {
@@ -147,8 +168,10 @@ static void session_events(struct reactor *r)
 	for (int i = 0; i < n; i++) {
 		struct conn *c = reactor_find(r, events[i].handle);
 
-		if (!c)
-			continue;	/* ended in the meantime */
+		if (!c) {
+			retire_again(r, &events[i]);
+			continue;
+		}
 		if (events[i].kind == SOCKBEAT_EVENT_KIND_SILENT && !heartbeat_waits(r, c))
 			close_silent(r, c, &events[i]);
 		else if (events[i].kind == SOCKBEAT_EVENT_KIND_GONE)
@@ -180,7 +203,6 @@ static void wake_event(struct reactor *r)
 	jobs_results(r);
 	if (atomic_exchange(&r->wants_room, false) || !TAILQ_EMPTY(&r->stalled))
 		jobs_resume(r);
-	fill_snapshot(r);
 }
 
 /* How long epoll may wait. The clock is asked only when an end is set. */
@@ -239,6 +261,8 @@ static bool run_turn(struct reactor *r)
 	if (session || r->session_more)
 		session_events(r);
 	reactor_retire(r);
+	/* Between the turns all places are accounted for. */
+	fill_snapshot(r);
 	if (r->draining)
 		return r->counters.connections && reactor_now_ms() < r->drain_end_ms;
 

@@ -83,7 +83,9 @@ struct reactor_shared {
  * @capacity: slots of the session
  * @chunks: table of connections by slot, made as slots come into use
  * @ready: connections whose turn was cut short
- * @stalled: connections that wait for room among the jobs that wait
+ * @stalled: connections that wait for room among the jobs that wait, those that
+ *	     wait longest first
+ * @resuming: they are asking again
  * @wants_room: there are such ones
  * @results_lock: protects @results
  * @results: jobs that came back from the pool, oldest first
@@ -116,6 +118,7 @@ struct reactor {
 	struct conn **chunks;
 	TAILQ_HEAD(, conn) ready;
 	TAILQ_HEAD(, conn) stalled;
+	bool resuming;
 	atomic_bool wants_room;
 	pthread_mutex_t results_lock;
 	struct job_list results;
@@ -153,6 +156,7 @@ uint64_t reactor_now_ms(void);
 
 /* jobs.c */
 void jobs_submit(struct reactor *r, struct conn *c, struct job *job);
+bool jobs_line_full(struct reactor *r, struct conn *c);
 void jobs_stall(struct reactor *r, struct conn *c);
 void jobs_close(struct reactor *r, struct conn *c);
 void jobs_results(struct reactor *r);
@@ -169,7 +173,7 @@ void listener_resume(struct reactor *r);
 void drain_begin(struct reactor *r);
 void drain_event(struct reactor *r, struct conn *c, uint32_t events);
 void drain_end(struct reactor *r, struct conn *c);
-void drain_check(struct reactor *r, struct conn *c);
+bool drain_check(struct reactor *r, struct conn *c);
 
 /* Marks of what is not a connection; handles are never that small. */
 #define REACTOR_MARK_WAKE	0

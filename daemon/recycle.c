@@ -188,7 +188,7 @@ bool sb_refs_tracked(const struct sockbeat *sb, uint64_t handle)
 	cell = atomic_load_explicit(&ref->cell, memory_order_relaxed);
 	if (is_of(cell, handle))
 		return cell & OPEN;
-	return (int32_t)((handle >> 32) - (cell >> 32)) > 0;
+	return !(cell >> 32) || (int32_t)((handle >> 32) - (cell >> 32)) > 0;
 }
 
 /**
@@ -319,9 +319,13 @@ int sb_refs_recycle(struct sockbeat *sb, struct sockbeat_peer *peers, size_t n,
 	}
 	err = sb->engine->recycle(sb, peers, n, how);
 	for (i = 0; i < n; i++) {
-		if ((err || peers[i].error) && was_open[i])
+		bool failed = err || peers[i].error;
+
+		/* Someone else may have retired it. */
+		if (failed && was_open[i] && peers[i].error != -EALREADY &&
+		    peers[i].error != -ENOENT)
 			atomic_fetch_or(&sb->refs.ref[sockbeat_index(peers[i].handle)].cell, OPEN);
-		else if (!err && !peers[i].error && !(peers[i].mask & SB_PEER_HOLD))
+		else if (!failed && !(peers[i].mask & SB_PEER_HOLD))
 			sb_refs_forget(sb, peers[i].handle);
 	}
 	return err;
@@ -331,8 +335,11 @@ int sb_refs_recycle(struct sockbeat *sb, struct sockbeat_peer *peers, size_t n,
 static bool may_free(struct sockbeat *sb, const struct sockbeat_event *event, uint32_t *refs)
 {
 	struct sb_ref *ref = &sb->refs.ref[sockbeat_index(event->handle)];
-	uint64_t cell = atomic_load_explicit(&ref->cell, memory_order_acquire);
+	uint64_t cell;
 
+	/* Who shares the session may have retired the peer. */
+	close_cell(sb, event->handle, refs);
+	cell = atomic_load_explicit(&ref->cell, memory_order_acquire);
 	do {
 		*refs = is_of(cell, event->handle) ? cell & REFS : 0;
 		if (!*refs)
@@ -367,7 +374,6 @@ static int free_slots(struct sockbeat *sb, struct sockbeat_event *events, int n)
 			 */
 			if (peers[j].error && peers[j].error != -ENOENT)
 				continue;
-			sb->refs.freed += !peers[j].error;
 			sb_refs_forget(sb, peers[j].handle);
 			events[kept++] = events[i + j];
 		}
@@ -444,7 +450,7 @@ static bool is_news(const struct sockbeat *sb, const struct sockbeat_event *even
 
 	if (!is_of(cell, event->handle) || event->kind != SOCKBEAT_EVENT_KIND_RECYCLED)
 		return sb_refs_tracked(sb, event->handle);
-	return !(cell & (OPEN | FREED));
+	return !(cell & FREED);
 }
 
 /**
@@ -489,13 +495,9 @@ int sb_refs_filter(struct sockbeat *sb, struct sockbeat_event *events, int n)
  * sb_refs_stats - put what the engine counts and what we count together
  * @sb: the session
  * @stats: from the engine
- *
- * The engine takes the end of a held quarantine for a peer-del.
  */
 void sb_refs_stats(const struct sockbeat *sb, struct sockbeat_stats *stats)
 {
-	stats->deleted -= sb->refs.freed;
-	stats->recycled += sb->refs.freed;
 	stats->held = sb->refs.held;
 	stats->held_total = sb->refs.held_total;
 	stats->stale = atomic_load_explicit(&sb->refs.stale, memory_order_relaxed);

@@ -67,6 +67,8 @@ static long sleep_request(struct reactor *r, struct conn *c, const uint8_t *data
 	memcpy(&ms, data + FRAME_HEADER_BYTES, sizeof(ms));
 	if (ntohl(ms) > SLEEP_MAX_MS)
 		return -CLOSE_BAD_REQUEST;
+	if (jobs_line_full(r, c))
+		return REQUEST_STALLED;
 	if (!work_reserve(r->shared->work)) {
 		if (r->config->when_work_full == CONFIG_FULL_CLOSE)
 			return -CLOSE_BUSY;
@@ -121,6 +123,14 @@ static long mixed_frames(struct reactor *r, struct conn *c, const uint8_t *data,
 	return ret ? ret : (long)used;
 }
 
+static void count(struct reactor *r, const struct conn *c, uint32_t frames, uint32_t heartbeats)
+{
+	r->counters.frames += frames;
+	r->counters.heartbeats += heartbeats;
+	if (heartbeats && r->config->source != SOCKBEAT_SOURCE_ACTIVITY)
+		sockbeat_beat(r->sb, c->handle);
+}
+
 static long sample_readable(struct reactor *r, struct conn *c, const uint8_t *data,
 			    size_t len, size_t *need)
 {
@@ -142,26 +152,26 @@ static long sample_readable(struct reactor *r, struct conn *c, const uint8_t *da
 	if (result == FRAME_PARTIAL)
 		*need = frame.length;
 
-	r->counters.frames += frames;
-	r->counters.heartbeats += heartbeats;
-	if (heartbeats && r->config->source != SOCKBEAT_SOURCE_ACTIVITY)
-		sockbeat_beat(r->sb, c->handle);
-	if (is_flood(r, c, frames))
+	if (is_flood(r, c, frames)) {
+		count(r, c, frames, heartbeats);
 		return -CLOSE_FLOOD;
+	}
 	if (sleeps) {
-		ret = mixed_frames(r, c, data, used, &frames, &heartbeats);
+		uint32_t frames_left = frames, heartbeats_left = heartbeats;
+
+		ret = mixed_frames(r, c, data, used, &frames_left, &heartbeats_left);
 		/* What was not done yet is counted when it is. */
 		if (c->is_stalled) {
-			r->counters.work_pauses++;
-			r->counters.frames -= frames;
-			r->counters.heartbeats -= heartbeats;
-			c->frames -= frames < c->frames ? frames : c->frames;
+			r->counters.work_pauses += !r->resuming && !c->is_line_full;
+			c->frames -= frames_left < c->frames ? frames_left : c->frames;
+			count(r, c, frames - frames_left, heartbeats - heartbeats_left);
 			*need = len - ret;
 			return ret;
 		}
 	} else {
 		ret = echo(r, c, data, used);
 	}
+	count(r, c, frames, heartbeats);
 	if (ret < 0)
 		return ret;
 	cause = end_cause(result);

@@ -187,6 +187,7 @@ void reactor_retire(struct reactor *r)
 		return;
 	if (sockbeat_recycle(r->sb, r->retired.handle, r->n_retired, SOCKBEAT_DEFAULT_DELAY,
 			     SOCKBEAT_END_NONE) != (int)r->n_retired)
+		/* Those that are left are reported as gone. */
 		log_error("recycle reactor=%u error=\"%s\"", r->index, sockbeat_strerror(r->sb));
 	for (unsigned int i = 0; i < r->n_retired; i++) {
 		/* Tells the peer even if a copy of the descriptor is left. */

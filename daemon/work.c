@@ -33,10 +33,13 @@ unsigned int job_list_free(struct job_list *list)
  */
 bool work_reserve(struct work *work)
 {
-	if (atomic_fetch_add(&work->waiting, 1) < work->max_waiting)
-		return true;
-	atomic_fetch_sub(&work->waiting, 1);
-	return false;
+	unsigned int waiting = atomic_load(&work->waiting);
+
+	do {
+		if (waiting >= work->max_waiting)
+			return false;
+	} while (!atomic_compare_exchange_weak(&work->waiting, &waiting, waiting + 1));
+	return true;
 }
 
 /**
@@ -120,8 +123,9 @@ static void do_job(struct work *work, struct job *job)
 		return;
 	}
 	job->run(work, job);
-	reactor_post(r, job);
+	/* Before the reactor has the result, or it might find the slot held. */
 	sockbeat_conn_put(r->sb, handle);
+	reactor_post(r, job);
 }
 
 static void *worker(void *arg)

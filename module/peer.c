@@ -291,7 +291,11 @@ struct sock *sb_peer_untrack(struct sb_peer *peer)
 	struct sock *sk;
 
 	sk = sb_peer_let_go(peer);
-	peer->session->stats.deleted++;
+	/* The holder of a slot whose quarantine is over lets go of it. */
+	if (peer->state == SOCKBEAT_STATE_RECYCLING && peer->told)
+		peer->session->stats.recycled++;
+	else
+		peer->session->stats.deleted++;
 	sb_peer_leave(peer);
 	return sk;
 }

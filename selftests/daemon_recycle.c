@@ -51,8 +51,8 @@ static bool jobs_add_up(FIXTURE_DATA(daemon) *self)
 		sum = 0;
 		for (size_t i = 0; i < ARRAY_SIZE(ends); i++)
 			sum += work(self, ends[i]);
-		if (sum == work(self, "jobs"))
-			return !work(self, "waiting") && !work(self, "running");
+		if (sum == work(self, "jobs") && !work(self, "waiting") && !work(self, "running"))
+			return true;
 	} while (now_ms() < until_ms);
 	return false;
 }
@@ -187,6 +187,86 @@ TEST_F(daemon, full_work_queue_waits)
 	EXPECT_EQ(5, work(self, "jobs_done"));
 	EXPECT_EQ(7, sockbeatd_stat(&self->d, "", "frames"));
 	EXPECT_EQ(2, sockbeatd_stat(&self->d, "", "heartbeats"));
+	close(a);
+	close(b);
+	close(c);
+}
+
+/* However many requests a client sends, others have room and workers. */
+TEST_F(daemon, greedy_client_takes_its_own_time)
+{
+	enum { N = 60 };
+	uint8_t frame[N][SLEEP_BYTES], own[SLEEP_BYTES];
+	int a, b;
+
+	START("workers=2", "work_queue=10", "max_client_jobs=4");
+	a = client(self);
+	b = client(self);
+	for (int i = 0; i < N; i++)
+		ASSERT_TRUE(ask(a, 10 + i, "a", frame[i]));
+	ASSERT_TRUE(work_reaches(self, "waiting", 4));
+	for (int i = 0; i < 5; i++) {
+		ASSERT_TRUE(ask(b, 0, "b", own));
+		EXPECT_TRUE(expect(b, own, SLEEP_BYTES));
+		EXPECT_GE(5, work(self, "waiting"));
+	}
+	EXPECT_GT(N, work(self, "jobs_done"));
+	for (int i = 0; i < N; i++)
+		EXPECT_TRUE(expect(a, frame[i], SLEEP_BYTES));
+	EXPECT_EQ(0, closed(self, "busy"));
+	EXPECT_EQ(0, work(self, "work_pauses"));
+	EXPECT_TRUE(jobs_add_up(self));
+	close(a);
+	close(b);
+}
+
+/* Who waits longest for room gets it first, and waits once. */
+TEST_F(daemon, stalled_clients_are_served_in_order)
+{
+	enum { N = 6 };
+	uint8_t frame[N + 2][SLEEP_BYTES];
+	int fd[N + 2], i;
+
+	START("workers=1", "work_queue=1", "when_work_full=wait");
+	for (i = 0; i < N + 2; i++) {
+		fd[i] = client(self);
+		ASSERT_TRUE(ask(fd[i], i ? 100 : 500, "x", frame[i]));
+		ASSERT_TRUE(i ? i == 1 ? work_reaches(self, "waiting", 1) :
+				work_reaches(self, "work_pauses", i - 1) :
+				work_reaches(self, "running", 1));
+	}
+	for (i = 0; i < N + 2; i++) {
+		EXPECT_TRUE(expect(fd[i], frame[i], SLEEP_BYTES));
+		/* The one after the next has 100 ms to go at least. */
+		if (i + 2 < N + 2)
+			EXPECT_EQ(-1, recv(fd[i + 2], frame[0], 1, MSG_DONTWAIT));
+	}
+	EXPECT_EQ(N, work(self, "work_pauses"));
+	for (i = 0; i < N + 2; i++)
+		close(fd[i]);
+}
+
+/* Heartbeats that we would not read are no silence. */
+TEST_F(daemon, stalled_client_is_not_silent)
+{
+	uint8_t frame[3][SLEEP_BYTES];
+	uint64_t until;
+	int a, b, c;
+
+	START("workers=1", "work_queue=1", "when_work_full=wait", "source=beat", "timeout_ms=500");
+	a = client(self);
+	b = client(self);
+	c = client(self);
+	ASSERT_TRUE(ask(a, 2000, "a", frame[0]) && work_reaches(self, "running", 1));
+	ASSERT_TRUE(ask(b, 0, "b", frame[1]) && work_reaches(self, "waiting", 1));
+	ASSERT_TRUE(ask(c, 0, "c", frame[2]) && work_reaches(self, "work_pauses", 1));
+	for (until = now_ms() + 1500; now_ms() < until; usleep(50000)) {
+		EXPECT_TRUE(put(a, wire_heartbeat, 8));
+		EXPECT_TRUE(put(b, wire_heartbeat, 8));
+		EXPECT_TRUE(put(c, wire_heartbeat, 8));
+	}
+	EXPECT_EQ(0, closed(self, "silent"));
+	EXPECT_EQ(3, sockbeatd_stat(&self->d, "", "connections"));
 	close(a);
 	close(b);
 	close(c);
@@ -343,14 +423,19 @@ TEST_F(daemon, busy_worker_holds_the_slot)
 /* The immediate close: a place is free at once. */
 TEST_F(daemon, no_quarantine)
 {
+	enum { N = 200 };
+	uint8_t frame[SLEEP_BYTES];
+
 	START("pool_slots=1", "when_full=wait", "recycle_delay_ms=0");
-	for (int i = 0; i < 20; i++) {
+	for (int i = 0; i < N; i++) {
 		int fd = client(self);
 
-		ASSERT_TRUE(is_served(fd));
-		close(fd);
+		ASSERT_TRUE(ask(fd, 0, "x", frame) && expect(fd, frame, SLEEP_BYTES));
+		tcp_abort(fd);
 	}
-	EXPECT_EQ(20, sockbeatd_stat(&self->d, "session", "recycled") +
+	/* Who has the answer is not worked for any more. */
+	EXPECT_EQ(0, sockbeatd_stat(&self->d, "session", "held_total"));
+	EXPECT_EQ(N, sockbeatd_stat(&self->d, "session", "recycled") +
 		      sockbeatd_stat(&self->d, "", "connections"));
 }
 
@@ -368,6 +453,52 @@ TEST_F(daemon, drain_waits_for_jobs)
 	EXPECT_TRUE(expect(fd, b, sizeof(b)));
 	EXPECT_TRUE(expect_end(fd));
 	EXPECT_EQ(0, sockbeatd_wait(&self->d));
+	close(fd);
+}
+
+/* Processor time that the daemon has used. */
+static long cpu_ms(const struct sockbeatd *d)
+{
+	char path[64], text[1024] = "";
+	unsigned long user = 0, system = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", d->pid);
+	f = fopen(path, "r");
+	if (!f || !fgets(text, sizeof(text), f) ||
+	    sscanf(strrchr(text, ')'), ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu",
+		   &user, &system) != 2)
+		return -1;
+	fclose(f);
+	return (user + system) * 1000 / sysconf(_SC_CLK_TCK);
+}
+
+/* What a client sends to a server that drains is not read, and no reason to
+ * look at it all the time.
+ */
+TEST_F(daemon, drain_is_quiet_while_a_job_runs)
+{
+	static uint8_t echo[40000], got[sizeof(echo)];
+	size_t len = wire_echo(echo, 30000, 1), out;
+	uint8_t frame[SLEEP_BYTES];
+	long before;
+	int fd;
+
+	START("drain_timeout_ms=20000");
+	fd = client(self);
+	ASSERT_TRUE(ask(fd, 3000, "a", frame) && work_reaches(self, "running", 1));
+	out = fill(self, fd, echo, len);
+	ASSERT_LT(0, out);
+	kill(self->d.pid, SIGTERM);
+	ASSERT_NE(NULL, log_wait(&self->d, " stopping "));
+	/* Take all that waits, then send what nobody wants. */
+	while (recv(fd, got, sizeof(got), MSG_DONTWAIT) > 0 || !poll(NULL, 0, 100))
+		if (recv(fd, got, 1, MSG_DONTWAIT | MSG_PEEK) < 0 && errno == EAGAIN)
+			break;
+	put(fd, wire_heartbeat, 8);
+	before = cpu_ms(&self->d);
+	poll(NULL, 0, 1000);
+	EXPECT_GE(400, cpu_ms(&self->d) - before);
 	close(fd);
 }
 
@@ -397,6 +528,7 @@ struct stories {
 	atomic_int foreign;	/* answers that B did not ask for */
 	atomic_int failed;	/* B got none */
 	uint64_t until_ms;
+	int bad_sums;		/* times that the pool did not add up */
 	bool first_only;	/* end with the first foreign answer */
 };
 
@@ -459,6 +591,20 @@ static void *play(void *arg)
 	return NULL;
 }
 
+/* Every place is free, somebody's, or resting. */
+static bool pool_adds_up(struct sockbeatd *d)
+{
+	long long slots, free, live, quarantined;
+	char text[4096], *at;
+
+	if (sockbeatd_stats(d, text, sizeof(text)))
+		return false;
+	at = strstr(text, "\"pool\":{");
+	return at && sscanf(at, "\"pool\":{\"slots\":%lld,\"free\":%lld,\"live\":%lld,\"quarantined\":%lld",
+			    &slots, &free, &live, &quarantined) == 4 &&
+	       slots == free + live + quarantined;
+}
+
 static void play_all(struct stories *s, struct sockbeatd *d)
 {
 	pthread_t thread[32];
@@ -468,8 +614,10 @@ static void play_all(struct stories *s, struct sockbeatd *d)
 			abort();
 	/* Nobody else reads the log, which is a pipe. */
 	for (size_t i = 0; i < ARRAY_SIZE(thread); i++)
-		while (pthread_tryjoin_np(thread[i], NULL))
-			log_more(d, now_ms() + 100);
+		while (pthread_tryjoin_np(thread[i], NULL)) {
+			log_more(d, now_ms() + 10);
+			s->bad_sums += !s->first_only && !pool_adds_up(d);
+		}
 }
 
 TEST_F_TIMEOUT(daemon, stories, 1200)
@@ -491,6 +639,7 @@ TEST_F_TIMEOUT(daemon, stories, 1200)
 	       pool(self, "slots"), sockbeatd_stat(&self->d, "", "accepted") / pool(self, "slots"));
 	EXPECT_EQ(0, s.foreign);
 	EXPECT_EQ(0, s.failed);
+	EXPECT_EQ(0, s.bad_sums);
 	EXPECT_LT(0, late);
 	EXPECT_LT(0, work(self, "jobs_dropped"));
 	/* Every place was used again and again. */

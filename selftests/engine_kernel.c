@@ -128,6 +128,30 @@ TEST_F(session, adopt_recycled)
 	ASSERT_EQ(SOCKBEAT_STATE_LIVE, info_of(_metadata, self, live).state);
 }
 
+/* While both hold the session: what the one retires the other is told of, and
+ * the slot comes back.
+ */
+TEST_F(session, adopted_while_the_predecessor_retires)
+{
+	struct sockbeat *old, *heir;
+	uint64_t handle;
+
+	start(_metadata, self, (struct sockbeat_opts){ .renotify_ms = 500 });
+	old = self->sb;
+	handle = add(_metadata, self, self->v4.server, 0);
+	ASSERT_EQ(0, sockbeat_adopt(&heir, dup(sockbeat_session_fd(old))));
+	ASSERT_EQ(1, sockbeat_recycle(old, &handle, 1, 200, 0));
+	/* The heir cannot retire it any more, and has no say in references. */
+	ASSERT_EQ(0, sockbeat_recycle(heir, &handle, 1, 200, 0));
+	ASSERT_EQ(-ESTALE, sockbeat_conn_get(heir, handle));
+	self->sb = heir;
+	ASSERT_EQ(0, event_of(_metadata, self, RECYCLED, handle, 200).refs);
+	adds_up(_metadata, self);
+	ASSERT_EQ(0, stats_of(_metadata, self).recycling);
+	ASSERT_EQ(1, stats_of(_metadata, self).recycled);
+	sockbeat_close(old);
+}
+
 /* The netlink sockets of this process. */
 static void set_rcvbufs(SELF, int bytes)
 {

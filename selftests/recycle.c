@@ -380,7 +380,8 @@ TEST_F(recycle, held_slot_waits_for_peer_del)
 
 	ASSERT_EQ(0, client_del(&self->c, self->session, handle));
 	EXPECT_EQ(-ENOENT, client_get(&self->c, self->session, handle, &peer));
-	EXPECT_EQ(1, stat_of(_metadata, self, SOCKBEAT_A_STATS_DELETED));
+	EXPECT_EQ(1, stat_of(_metadata, self, SOCKBEAT_A_STATS_RECYCLED));
+	EXPECT_EQ(0, stat_of(_metadata, self, SOCKBEAT_A_STATS_DELETED));
 	adds_up(_metadata, self);
 	quiet(_metadata, self, 800);
 }

@@ -89,6 +89,7 @@ TEST_F(settings, defaults)
 	EXPECT_EQ(60000, config->recycle_delay_ms);
 	EXPECT_EQ(4, config->workers);
 	EXPECT_EQ(10000, config->work_queue);
+	EXPECT_EQ(16, config->max_client_jobs);
 	EXPECT_EQ(CONFIG_FULL_CLOSE, config->when_work_full);
 	EXPECT_EQ(60000, config->timeout_ms);
 	EXPECT_EQ(5000, config->renotify_ms);
@@ -120,6 +121,7 @@ TEST_F(settings, numbers)
 		KEY(recycle_delay_ms, 0, 604800000),
 		KEY(workers, 1, 1024),
 		KEY(work_queue, 1, 1000000),
+		KEY(max_client_jobs, 1, 1000000),
 		KEY(timeout_ms, 100, 604800000),
 		KEY(renotify_ms, 100, 604800000),
 		KEY(max_frame_bytes, 8, 65535),
