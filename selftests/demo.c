@@ -268,7 +268,7 @@ static int total(bool dead)
 static void draw(const char *phase)
 {
 	double t = (now_ms() - demo.start_ms) / 1000.0;
-	long gone = stat_of("session", "deleted");
+	long gone = stat_of("session", "recycles");
 
 	if (demo.live_view && demo.drawn)
 		printf("\033[4F");
