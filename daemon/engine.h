@@ -106,6 +106,7 @@ struct sb_refs {
  * @capacity: slots
  * @recycle_delay_ms: default quarantine
  * @refs: references on handles
+ * @first: where a call is made in pieces, the number of the piece's first entry
  * @event_error: error to return when the events before it have been taken
  * @error: text of the first failure of the last call, empty for none
  * @reason: why this engine is in use
@@ -118,6 +119,7 @@ struct sockbeat {
 	uint32_t capacity;
 	uint32_t recycle_delay_ms;
 	struct sb_refs refs;
+	size_t first;
 	int event_error;
 	char error[SB_TEXT_MAX];
 	char reason[SB_TEXT_MAX];

@@ -40,7 +40,7 @@ int sb_fail(struct sockbeat *sb, int err, const char *format, ...)
  * sb_fail_peer - note why an entry of a batch fails
  * @sb: the session
  * @what: the request's name
- * @i: the entry's number
+ * @i: the entry's number in what the engine was given
  * @peer: the entry, named by its fd in peer-add and by its handle elsewhere;
  *	  its @error is set
  * @why: text
@@ -48,6 +48,7 @@ int sb_fail(struct sockbeat *sb, int err, const char *format, ...)
 void sb_fail_peer(struct sockbeat *sb, const char *what, size_t i,
 		  const struct sockbeat_peer *peer, const char *why)
 {
+	i += sb->first;
 	if (!strcmp(what, "peer-add"))
 		sb_fail(sb, peer->error, "%s: entry %zu: fd %d: %s", what, i, peer->fd, why);
 	else
@@ -326,6 +327,13 @@ static int count_done(const struct sockbeat_peer *peers, size_t n)
 	return done;
 }
 
+/* What the last call left to say is void. */
+static void begin_call(struct sockbeat *sb)
+{
+	sb->error[0] = '\0';
+	sb->first = 0;
+}
+
 /* The next of @n handles as entries; how many that are. */
 static size_t fill_chunk(struct sockbeat_peer *peers, const uint64_t *handles, size_t n)
 {
@@ -350,7 +358,7 @@ int sockbeat_add(struct sockbeat *sb, struct sockbeat_peer *peers, size_t n)
 {
 	int err;
 
-	sb->error[0] = '\0';
+	begin_call(sb);
 	check_peers(sb, "peer-add", peers, n);
 	err = sb->engine->add(sb, peers, n);
 	if (err)
@@ -376,7 +384,7 @@ int sockbeat_set(struct sockbeat *sb, struct sockbeat_peer *peers, size_t n)
 {
 	int err;
 
-	sb->error[0] = '\0';
+	begin_call(sb);
 	check_peers(sb, "peer-set", peers, n);
 	err = sb->engine->set(sb, peers, n);
 	return err ? err : count_done(peers, n);
@@ -400,8 +408,8 @@ int sockbeat_del(struct sockbeat *sb, const uint64_t *handles, size_t n)
 	size_t i, m, done = 0;
 	int err;
 
-	sb->error[0] = '\0';
-	for (; n; n -= m, handles += m) {
+	begin_call(sb);
+	for (; n; n -= m, handles += m, sb->first += m) {
 		m = fill_chunk(peers, handles, n);
 		err = sb->engine->del(sb, peers, m);
 		if (err)
@@ -448,14 +456,14 @@ int sockbeat_recycle(struct sockbeat *sb, const uint64_t *handles, size_t n, uin
 	size_t m, done = 0;
 	int err;
 
-	sb->error[0] = '\0';
+	begin_call(sb);
 	err = check_delay(sb, "peer-recycle", &how.delay_ms);
 	if (!err)
 		err = check_range(sb, "peer-recycle", "end", end, 0, SOCKBEAT_END_ABORT);
 #ifdef SOCKBEAT_TEST_UNSAFE
 	how.delay_ms = 0;
 #endif
-	for (; !err && n; n -= m, handles += m) {
+	for (; !err && n; n -= m, handles += m, sb->first += m) {
 		m = fill_chunk(peers, handles, n);
 		err = sb_refs_recycle(sb, peers, m, &how);
 		if (!err)
@@ -481,9 +489,9 @@ int sockbeat_extend(struct sockbeat *sb, const uint64_t *handles, size_t n, uint
 	size_t m, done = 0;
 	int err;
 
-	sb->error[0] = '\0';
+	begin_call(sb);
 	err = check_delay(sb, "recycle-extend", &delay_ms);
-	for (; !err && n; n -= m, handles += m) {
+	for (; !err && n; n -= m, handles += m, sb->first += m) {
 		m = fill_chunk(peers, handles, n);
 		err = sb->engine->extend(sb, peers, m, delay_ms);
 		if (!err)
@@ -516,16 +524,14 @@ void sockbeat_beat(struct sockbeat *sb, uint64_t handle)
  */
 int sockbeat_events(struct sockbeat *sb, struct sockbeat_event *events, int max)
 {
-	int n, got;
+	int n, got = sb->event_error;
 
-	sb->error[0] = '\0';
+	begin_call(sb);
 	if (max < 1)
 		return sb_fail(sb, -EINVAL, "events: max %d is below 1", max);
-	if (sb->event_error) {
-		got = sb->event_error;
-		sb->event_error = 0;
+	sb->event_error = 0;
+	if (got)
 		return sb_fail(sb, got, "peer-event: %s", strerror(-got));
-	}
 	n = sb_refs_released(sb, events, max);
 	/* What is taken out makes room: fewer than @max means that all is told. */
 	while (n < max) {
@@ -552,7 +558,7 @@ int sockbeat_get_stats(struct sockbeat *sb, struct sockbeat_stats *stats)
 {
 	int err;
 
-	sb->error[0] = '\0';
+	begin_call(sb);
 	memset(stats, 0, sizeof(*stats));
 	err = sb->engine->get_stats(sb, stats);
 	if (!err)
@@ -570,7 +576,7 @@ int sockbeat_get_stats(struct sockbeat *sb, struct sockbeat_stats *stats)
  */
 int sockbeat_get(struct sockbeat *sb, uint64_t handle, struct sockbeat_info *info)
 {
-	sb->error[0] = '\0';
+	begin_call(sb);
 	memset(info, 0, sizeof(*info));
 	return sb->engine->get(sb, handle, info);
 }
@@ -587,6 +593,6 @@ int sockbeat_get(struct sockbeat *sb, uint64_t handle, struct sockbeat_info *inf
 int sockbeat_list(struct sockbeat *sb, uint32_t states,
 		  int (*cb)(const struct sockbeat_info *info, void *arg), void *arg)
 {
-	sb->error[0] = '\0';
+	begin_call(sb);
 	return sb->engine->list(sb, states, cb, arg);
 }

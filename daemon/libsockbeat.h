@@ -12,7 +12,8 @@
  * session may be used by one thread at a time, different sessions by
  * different threads at once.  No call blocks, except that netlink requests
  * wait for the kernel's answer.  Only sockbeat_conn_get() and
- * sockbeat_conn_put() may be called by any thread at any time.
+ * sockbeat_conn_put() may be called by any thread at any time, until
+ * sockbeat_close() begins.
  */
 #ifndef LIBSOCKBEAT_H
 #define LIBSOCKBEAT_H

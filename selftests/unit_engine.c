@@ -47,6 +47,169 @@ TEST_F(session, generation_wraps)
 	ASSERT_EQ(-ESTALE, sockbeat_conn_get(self->sb, last));
 }
 
+/* A quarantine whose end nobody was told of can be made longer. */
+TEST_F(session, extended_before_told)
+{
+	uint64_t handle, start_ms;
+
+	start(_metadata, self, (struct sockbeat_opts){ .capacity = 1 });
+	handle = add(_metadata, self, self->v4.server, 0);
+	ASSERT_EQ(0, sockbeat_conn_get(self->sb, handle));
+	start_ms = clock_ms();
+	retire(_metadata, self, handle, 0);
+	ASSERT_EQ(1, sockbeat_extend(self->sb, &handle, 1, 400));
+	ASSERT_EQ(1, event_of(_metadata, self, RECYCLED, handle, 400).refs);
+	ASSERT_LE(400, clock_ms() - start_ms);
+}
+
+TEST_F(session, beat_after_recycle)
+{
+	uint64_t handle;
+
+	start(_metadata, self, (struct sockbeat_opts){ .source = SOCKBEAT_SOURCE_BEAT });
+	handle = add(_metadata, self, self->v4.server, 0);
+	sockbeat_beat(self->sb, handle);
+	ASSERT_NE(0, peer_at(self->sb->data, 0)->beat_ms);
+	peer_at(self->sb->data, 0)->beat_ms = 0;
+	retire(_metadata, self, handle, 60000);
+	sockbeat_beat(self->sb, handle);
+	ASSERT_EQ(0, peer_at(self->sb->data, 0)->beat_ms);
+}
+
+/* A cell's references are its low bits; no more are given than fit there. */
+TEST_F(session, references_have_an_end)
+{
+	_Atomic uint64_t *cell;
+	uint64_t handle, full = (1u << 28) - 1;
+
+	start(_metadata, self, (struct sockbeat_opts){ .capacity = 1 });
+	handle = add(_metadata, self, self->v4.server, 0);
+	cell = (_Atomic uint64_t *)self->sb->refs.ref;
+	*cell += full - 1;
+	ASSERT_EQ(0, sockbeat_conn_get(self->sb, handle));
+	ASSERT_EQ(-EAGAIN, sockbeat_conn_get(self->sb, handle));
+	ASSERT_EQ(0, stats_of(_metadata, self).stale);
+	sockbeat_conn_put(self->sb, handle);
+	ASSERT_EQ(0, sockbeat_conn_get(self->sb, handle));
+}
+
+/* The peer of another process in a slot that we never used. */
+TEST_F(session, unknown_peers_are_tracked)
+{
+	start(_metadata, self, (struct sockbeat_opts){ .capacity = 1 });
+	ASSERT_TRUE(sb_refs_tracked(self->sb, 1ull << 32));
+	ASSERT_TRUE(sb_refs_tracked(self->sb, 0xffffffffull << 32));
+	ASSERT_FALSE(sb_refs_tracked(self->sb, 1ull << 32 | 1));
+}
+
+/* An engine that fails. */
+
+static int fail_recycle(struct sockbeat *sb, struct sockbeat_peer *peers, size_t n,
+			const struct sb_retire *how)
+{
+	return sb_fail(sb, -ENOMEM, "peer-recycle: no memory");
+}
+
+static int fail_entry(struct sockbeat *sb, struct sockbeat_peer *peers, size_t n,
+		      const struct sb_retire *how)
+{
+	peers[0].error = -ENOMEM;
+	return 0;
+}
+
+static int fail_events(struct sockbeat *sb, struct sockbeat_event *events, int max)
+{
+	return sb_fail(sb, -EBADMSG, "peer-event: malformed");
+}
+
+/* Messages that were under way when their peer was retired. */
+
+static struct sockbeat_event late_event;
+
+static int late_events(struct sockbeat *sb, struct sockbeat_event *events, int max)
+{
+	events[0] = late_event;
+	return 1;
+}
+
+static int take_late(SELF, uint64_t handle, enum sockbeat_event_kind kind)
+{
+	struct sb_engine engine = sb_engine_builtin;
+	struct sockbeat_event event[2];
+	int n;
+
+	late_event = (struct sockbeat_event){ .kind = kind, .handle = handle };
+	engine.events = late_events;
+	self->sb->engine = &engine;
+	n = sockbeat_events(self->sb, event, 2);
+	self->sb->engine = &sb_engine_builtin;
+	return n;
+}
+
+TEST_F(session, late_messages_are_dropped)
+{
+	uint64_t first, second;
+
+	start(_metadata, self, (struct sockbeat_opts){ .capacity = 1 });
+	first = add(_metadata, self, self->v4.server, 0);
+	ASSERT_EQ(1, take_late(_metadata, self, first, SILENT));
+	retire(_metadata, self, first, 100);
+	ASSERT_EQ(0, take_late(_metadata, self, first, SILENT));
+	ASSERT_EQ(0, take_late(_metadata, self, first, GONE));
+	event_of(_metadata, self, RECYCLED, first, 100);
+	ASSERT_EQ(0, take_late(_metadata, self, first, RECYCLED));
+	second = add(_metadata, self, self->v6.server, 0);
+	ASSERT_EQ(0, take_late(_metadata, self, first, RECYCLED));
+	ASSERT_EQ(0, take_late(_metadata, self, first, SILENT));
+	ASSERT_EQ(SOCKBEAT_STATE_LIVE, info_of(_metadata, self, second).state);
+	ASSERT_EQ(1, take_late(_metadata, self, second, SILENT));
+	/* A deleted peer is not mentioned either. */
+	forget(_metadata, self, second);
+	ASSERT_EQ(0, take_late(_metadata, self, second, SILENT));
+}
+
+/* Who could not be retired can be referred to as before. */
+TEST_F(session, refused_recycle_changes_nothing)
+{
+	struct sb_engine engine = sb_engine_builtin;
+	uint64_t handle;
+
+	start(_metadata, self, (struct sockbeat_opts){ .capacity = 1 });
+	handle = add(_metadata, self, self->v4.server, 0);
+	engine.recycle = fail_recycle;
+	self->sb->engine = &engine;
+	ASSERT_EQ(-ENOMEM, sockbeat_recycle(self->sb, &handle, 1, 100, 0));
+	ASSERT_EQ(0, sockbeat_conn_get(self->sb, handle));
+	sockbeat_conn_put(self->sb, handle);
+	engine.recycle = fail_entry;
+	ASSERT_EQ(0, sockbeat_recycle(self->sb, &handle, 1, 100, 0));
+	self->sb->engine = &sb_engine_builtin;
+	ASSERT_EQ(0, sockbeat_conn_get(self->sb, handle));
+}
+
+/* An error that comes after events is returned after them. */
+TEST_F(session, error_after_events)
+{
+	struct sb_engine engine = sb_engine_builtin;
+	struct sockbeat_event event[2];
+	uint64_t handle;
+
+	start(_metadata, self, (struct sockbeat_opts){ .capacity = 1, .renotify_ms = 60000 });
+	handle = add(_metadata, self, self->v4.server, 0);
+	ASSERT_EQ(0, sockbeat_conn_get(self->sb, handle));
+	retire(_metadata, self, handle, 0);
+	ASSERT_EQ(1, event_of(_metadata, self, RECYCLED, handle, 0).refs);
+	sockbeat_conn_put(self->sb, handle);
+	engine.events = fail_events;
+	self->sb->engine = &engine;
+	ASSERT_EQ(1, sockbeat_events(self->sb, event, 2));
+	ASSERT_EQ(0, event[0].refs);
+	self->sb->engine = &sb_engine_builtin;
+	ASSERT_EQ(-EBADMSG, sockbeat_events(self->sb, event, 2));
+	ASSERT_NE(NULL, strstr(sockbeat_strerror(self->sb), "peer-event"));
+	ASSERT_EQ(0, sockbeat_events(self->sb, event, 2));
+}
+
 /* One tick looks at 16384 peers, the rest comes with the next. */
 TEST_F_TIMEOUT(session, bounded_tick, 120)
 {
