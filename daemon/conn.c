@@ -9,8 +9,11 @@
 /* Reads that one connection gets before the others have their turn. */
 #define READS_PER_TURN	4
 
-/* First allocation for bytes that wait; it doubles from there. */
+/* First allocation for bytes that wait; it doubles from there, as long as the
+ * size is a number of 32 bits.
+ */
 #define BUF_MIN_BYTES	256
+#define BUF_MAX_BYTES	(1U << 31)
 
 const char *const close_cause_names[CLOSE_CAUSE_COUNT] = {
 #define X(cause, name) #name,
@@ -40,6 +43,8 @@ static struct conn_buf *buf_grow(struct conn_buf *buf, size_t more)
 
 	if (buf && end + more <= size)
 		return buf;
+	if (end + more > BUF_MAX_BYTES)
+		return NULL;
 	while (size < end + more)
 		size *= 2;
 	grown = realloc(buf, sizeof(*buf) + size);

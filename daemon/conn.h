@@ -77,6 +77,8 @@ struct conn_buf {
  * @saw_hup: epoll said that the peer's end of stream is in sight
  * @is_lingering: drained, waits for the peer to end too
  * @at_end: all was read up to there; what waits in @out is still sent
+ * @was_held: of the slot: its last client's quarantine is over, but a worker
+ *	      still has it
  */
 struct conn {
 	uint64_t handle;
@@ -99,6 +101,7 @@ struct conn {
 	bool saw_hup;
 	bool at_end;
 	bool is_lingering;
+	bool was_held;
 };
 
 /**

@@ -150,9 +150,11 @@ static unsigned int take_clients(struct reactor *r, int listen_fd)
 		int fd;
 
 		if (cause != ADMITTED && waits) {
-			pause_accept(r, cause == CLOSE_LIMIT ? "max_connections is reached" :
-							       "no free slot in the pool",
-				     &r->counters.full_pauses);
+			/* If nobody waits behind the last one there is no need. */
+			if (!n)
+				pause_accept(r, cause == CLOSE_LIMIT ? "max_connections is reached" :
+								       "no free slot in the pool",
+					     &r->counters.full_pauses);
 			break;
 		}
 		fd = accept4(listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);

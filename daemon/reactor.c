@@ -102,7 +102,6 @@ static void close_silent(struct reactor *r, struct conn *c, const struct sockbea
 static bool heartbeat_waits(struct reactor *r, struct conn *c)
 {
 	uint64_t handle = c->handle, before = r->counters.heartbeats;
-
 	int unread = 0;
 
 	if (r->config->source == SOCKBEAT_SOURCE_ACTIVITY || c->is_paused || c->is_ready)
@@ -114,27 +113,51 @@ static bool heartbeat_waits(struct reactor *r, struct conn *c)
 	return !reactor_find(r, handle) || r->counters.heartbeats != before;
 }
 
-/* Slots whose quarantine is over, or would be if nobody held them. */
+/* Of events of one kind: the oldest, and how many more there are. */
+struct slot_news {
+	const struct sockbeat_event *oldest;
+	int others;
+};
+
+static void add_news(struct slot_news *news, const struct sockbeat_event *event)
+{
+	news->others += !!news->oldest;
+	if (!news->oldest || event->late_ms > news->oldest->late_ms)
+		news->oldest = event;
+}
+
+/* Slots whose quarantine is over, or would be if nobody held them. One line for
+ * all of a kind, however many there are.
+ */
 static void slot_events(struct reactor *r, const struct sockbeat_event *events, int n)
 {
-	const struct sockbeat_event *oldest = NULL;
-	int held = 0, recycled = 0;
+	struct slot_news held = { 0 }, released = { 0 };
+	bool is_free = false;
 
 	for (int i = 0; i < n; i++) {
+		bool was_held;
+
 		if (events[i].kind != SOCKBEAT_EVENT_KIND_RECYCLED)
 			continue;
-		recycled += !events[i].refs;
-		held += events[i].refs > 0;
-		if (events[i].refs && (!oldest || events[i].late_ms > oldest->late_ms))
-			oldest = &events[i];
+		was_held = reactor_note_held(r, events[i].handle, events[i].refs);
+		if (events[i].refs) {
+			add_news(&held, &events[i]);
+			r->counters.held_slots++;
+			continue;
+		}
+		is_free = true;
+		if (was_held)
+			add_news(&released, &events[i]);
 	}
-	/* One line however many there are. */
-	if (oldest)
+	if (held.oldest)
 		log_warning("held reactor=%u slot=%u refs=%u age_ms=%" PRIu64 " others=%d", r->index,
-			    sockbeat_index(oldest->handle), oldest->refs, oldest->late_ms,
-			    held - 1);
-	r->counters.held_slots += held;
-	if (recycled)
+			    sockbeat_index(held.oldest->handle), held.oldest->refs,
+			    held.oldest->late_ms, held.others);
+	if (released.oldest)
+		log_info("released reactor=%u slot=%u age_ms=%" PRIu64 " others=%d", r->index,
+			 sockbeat_index(released.oldest->handle), released.oldest->late_ms,
+			 released.others);
+	if (is_free)
 		listener_resume(r);
 }
 

@@ -147,6 +147,7 @@ int conns_init(struct reactor *r);
 void conns_free(struct reactor *r);
 struct conn *reactor_find(struct reactor *r, uint64_t handle);
 struct conn *reactor_in_slot(struct reactor *r, uint64_t handle);
+bool reactor_note_held(struct reactor *r, uint64_t handle, bool held);
 struct conn *reactor_open(struct reactor *r, uint64_t handle, int fd, uint64_t now_ms);
 void reactor_close(struct reactor *r, struct conn *c, enum close_cause cause);
 int reactor_watch(struct reactor *r, struct conn *c);

@@ -39,7 +39,7 @@ void conns_free(struct reactor *r)
 	free(r->chunks);
 }
 
-/* The place of a slot in the table, or NULL where no slot was ever used. */
+/* The place of a slot in the table, or NULL where none nearby was ever used. */
 static struct conn *slot(struct reactor *r, uint32_t index)
 {
 	struct conn *chunk = index < r->capacity ? r->chunks[index >> CHUNK_BITS] : NULL;
@@ -59,6 +59,25 @@ struct conn *reactor_in_slot(struct reactor *r, uint64_t handle)
 	struct conn *c = slot(r, sockbeat_index(handle));
 
 	return c && c->handle ? c : NULL;
+}
+
+/**
+ * reactor_note_held - remember, or forget, that a worker holds a slot that would
+ *		       be free otherwise
+ * @r: the reactor
+ * @handle: who had it last
+ * @held: which
+ *
+ * Return: whether it was noted before.
+ */
+bool reactor_note_held(struct reactor *r, uint64_t handle, bool held)
+{
+	struct conn *c = slot(r, sockbeat_index(handle));
+	bool was_held = c && c->was_held;
+
+	if (c)
+		c->was_held = held;
+	return was_held;
 }
 
 /**

@@ -73,7 +73,7 @@ static void sb_later_shutdown(struct sock *sk)
 	lock_sock(sk);
 	if (!sock_flag(sk, SOCK_DEAD) && sk->sk_state != TCP_CLOSE) {
 		WRITE_ONCE(sk->sk_shutdown, SHUTDOWN_MASK);
-		tcp_shutdown(sk, SHUTDOWN_MASK);
+		sk->sk_prot->shutdown(sk, SHUTDOWN_MASK);
 		sk->sk_state_change(sk);
 	}
 	release_sock(sk);

@@ -244,7 +244,33 @@ TEST_F(daemon, stalled_client_goes)
 	EXPECT_TRUE(expect(b, frame[3], SLEEP_BYTES));
 	EXPECT_TRUE(jobs_add_up(self));
 	EXPECT_EQ(3, work(self, "jobs_done"));
+	/* Nobody came back to the one that went. */
+	while (log_more(&self->d, now_ms() + 20))
+		;
+	EXPECT_EQ(NULL, strstr(self->d.log, "Z error "));
 	close(a);
+	close(b);
+}
+
+/* Room is passed on at once: nobody's result comes, and nobody asks for
+ * statistics, between the end of the one and the answer to the other.
+ */
+TEST_F(daemon, room_of_a_client_that_goes_is_for_others)
+{
+	uint8_t frame[3][SLEEP_BYTES];
+	uint64_t start;
+	int a, b;
+
+	START("workers=2", "work_queue=1", "when_work_full=wait");
+	a = client(self);
+	b = client(self);
+	ASSERT_TRUE(ask(a, 5000, "a", frame[0]) && work_reaches(self, "running", 1));
+	ASSERT_TRUE(ask(a, 0, "b", frame[1]) && work_reaches(self, "waiting", 1));
+	ASSERT_TRUE(ask(b, 0, "c", frame[2]) && work_reaches(self, "work_pauses", 1));
+	start = now_ms();
+	tcp_abort(a);
+	EXPECT_TRUE(expect(b, frame[2], SLEEP_BYTES));
+	EXPECT_GE(2500, now_ms() - start);
 	close(b);
 }
 
@@ -321,6 +347,7 @@ TEST_F(daemon, full_pool_waits)
 	START("pool_slots=1", "when_full=wait", "recycle_delay_ms=700");
 	a = client(self);
 	ASSERT_TRUE(is_served(a));
+	EXPECT_EQ(0, sockbeatd_stat(&self->d, "", "full_pauses"));
 	b = client(self);
 	ASSERT_TRUE(put(b, wire_heartbeat, 8));
 	EXPECT_LE(1, sockbeatd_stat_wait(&self->d, "", "full_pauses", 1));
@@ -330,6 +357,10 @@ TEST_F(daemon, full_pool_waits)
 	/* The place is kept for the delay, and not much longer. */
 	EXPECT_TRUE(expect(b, wire_heartbeat, 8));
 	EXPECT_LE(700, now_ms() - gone);
+	/* Nobody held it, so it was not released either. */
+	while (log_more(&self->d, now_ms() + 20))
+		;
+	EXPECT_EQ(NULL, strstr(self->d.log, " released "));
 	EXPECT_EQ(0, closed(self, "pool_full"));
 	close(b);
 }
@@ -341,6 +372,7 @@ TEST_F(daemon, max_connections_waits)
 	START("max_connections=1", "when_full=wait", "recycle_delay_ms=0");
 	a = client(self);
 	ASSERT_TRUE(is_served(a));
+	EXPECT_EQ(0, sockbeatd_stat(&self->d, "", "full_pauses"));
 	b = client(self);
 	ASSERT_TRUE(put(b, wire_heartbeat, 8));
 	EXPECT_LE(1, sockbeatd_stat_wait(&self->d, "", "full_pauses", 1));
@@ -370,6 +402,7 @@ TEST_F(daemon, busy_worker_holds_the_slot)
 	EXPECT_EQ(1, pool(self, "quarantined"));
 	EXPECT_TRUE(expect(b, wire_heartbeat, 8));
 	EXPECT_LE(2000, now_ms() - start);
+	ASSERT_NE(NULL, log_wait(&self->d, " released reactor=0 slot=0 age_ms="));
 	EXPECT_EQ(0, pool(self, "held"));
 	EXPECT_EQ(1, work(self, "results_closed") + work(self, "results_reused"));
 	EXPECT_LE(1, sockbeatd_stat(&self->d, "", "held_slots"));
@@ -434,28 +467,29 @@ static long cpu_ms(const struct sockbeatd *d)
  */
 TEST_F(daemon, drain_is_quiet_while_a_job_runs)
 {
-	static uint8_t echo[40000], got[sizeof(echo)];
-	size_t len = wire_echo(echo, 30000, 1), out;
+	uint8_t sleep[SLEEP_BYTES], echo[4104], got[65536];
+	size_t len = wire_echo(echo, sizeof(echo) - 8, 1);
 	struct pollfd pfd = { .events = POLLIN };
-	uint8_t frame[SLEEP_BYTES];
 	long before;
 	int fd;
 
-	START("drain_timeout_ms=20000");
-	pfd.fd = fd = client(self);
-	ASSERT_TRUE(ask(fd, 6000, "a", frame) && work_reaches(self, "running", 1));
-	out = fill(self, fd, echo, len);
-	ASSERT_LT(0, out);
+	START("drain_timeout_ms=20000", "max_queue_bytes=4096");
+	pfd.fd = client(self);
+	ASSERT_TRUE(ask(pfd.fd, 4000, "a", sleep) && work_reaches(self, "running", 1));
+	/* The last of these stay unread. */
+	ASSERT_LT(0, fill(self, pfd.fd, echo, len));
 	kill(self->d.pid, SIGTERM);
-	ASSERT_NE(NULL, log_wait(&self->d, " stopping "));
+	/* It has begun when nobody listens; what waits to be sent waits still. */
+	while ((fd = tcp_connect(AF_INET, "127.0.0.1", self->d.port)) >= 0)
+		close(fd);
+	while (poll(&pfd, 1, 300) > 0)
+		ASSERT_LT(0, recv(pfd.fd, got, sizeof(got), 0));
 	before = cpu_ms(&self->d);
-	/* Take all that waits; what nobody wants has been sent before. */
-	while (poll(&pfd, 1, 300) == 1 && recv(fd, got, sizeof(got), 0) > 0)
-		;
-	put(fd, wire_heartbeat, 8);
-	poll(NULL, 0, 1000);
-	EXPECT_GE(400, cpu_ms(&self->d) - before);
-	close(fd);
+	EXPECT_EQ(0, poll(&pfd, 1, 1000));
+	EXPECT_GE(200, cpu_ms(&self->d) - before);
+	EXPECT_TRUE(expect(pfd.fd, sleep, sizeof(sleep)));
+	close(pfd.fd);
+	EXPECT_EQ(0, sockbeatd_wait(&self->d));
 }
 
 TEST_F(daemon, drain_does_not_wait_for_ever)
