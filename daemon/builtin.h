@@ -150,6 +150,7 @@ static inline uint64_t idle_ms(const struct peer *peer, uint64_t now_ms)
 /* builtin_peer.c */
 void peer_arm(struct builtin *b, struct peer *peer, uint64_t when_ms);
 int peer_check_socket(int fd, uint64_t *cookie, const char **why);
+bool peer_has_fd(const struct peer *peer);
 void peer_look(struct builtin *b, struct peer *peer, uint64_t now_ms);
 bool peer_revive(struct builtin *b, struct peer *peer, uint64_t now_ms);
 void peer_check(struct builtin *b, struct peer *peer, uint64_t now_ms);

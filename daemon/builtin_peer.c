@@ -188,6 +188,18 @@ static void heard_payload(const struct builtin *b, struct peer *peer, uint32_t a
 }
 
 /**
+ * peer_has_fd - whether a peer's descriptor still is its socket
+ * @peer: the peer
+ */
+bool peer_has_fd(const struct peer *peer)
+{
+	uint64_t cookie;
+
+	return !get_option(peer->fd, SOL_SOCKET, SO_COOKIE, &cookie, sizeof(cookie)) &&
+	       cookie == peer->cookie;
+}
+
+/**
  * peer_look - ask what is known of a peer
  * @b: the session
  * @peer: a peer that is not gone; it may be afterwards
@@ -196,14 +208,12 @@ static void heard_payload(const struct builtin *b, struct peer *peer, uint32_t a
 void peer_look(struct builtin *b, struct peer *peer, uint64_t now_ms)
 {
 	struct tcp_info info;
-	uint64_t cookie;
 
 	/* One look serves all who ask in the same call. */
 	if (peer->looked == b->call)
 		return;
 	peer->looked = b->call;
-	if (get_option(peer->fd, SOL_SOCKET, SO_COOKIE, &cookie, sizeof(cookie)) ||
-	    cookie != peer->cookie ||
+	if (!peer_has_fd(peer) ||
 	    get_option(peer->fd, IPPROTO_TCP, TCP_INFO, &info, sizeof(info)) ||
 	    is_ended(peer->fd, info.tcpi_state)) {
 		gone(b, peer);

@@ -7,14 +7,11 @@
 
 #include "builtin.h"
 
-/* A handle's descriptor may be another socket's by now. */
 static void end_socket(const struct peer *peer, enum sockbeat_end end)
 {
 	const struct sockaddr none = { .sa_family = AF_UNSPEC };
-	uint64_t cookie = 0;
-	socklen_t len = sizeof(cookie);
 
-	if (getsockopt(peer->fd, SOL_SOCKET, SO_COOKIE, &cookie, &len) || cookie != peer->cookie)
+	if (!peer_has_fd(peer))
 		return;
 	/* To disconnect an established socket resets its connection. */
 	if (end == SOCKBEAT_END_ABORT && !connect(peer->fd, &none, sizeof(none)))

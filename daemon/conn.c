@@ -253,7 +253,7 @@ static enum conn_state end_of_stream(struct reactor *r, struct conn *c)
  */
 enum conn_state conn_on_readable(struct reactor *r, struct conn *c)
 {
-	for (int i = 0; i < READS_PER_TURN && !c->is_paused && !c->is_stalled; i++) {
+	for (int i = 0; i < READS_PER_TURN && conn_is_read(c); i++) {
 		ssize_t len = recv(c->fd, r->buf, sizeof(r->buf), 0);
 		int err;
 
@@ -275,7 +275,7 @@ enum conn_state conn_on_readable(struct reactor *r, struct conn *c)
 			return CONN_WAITING;
 	}
 	/* A paused connection is read again when epoll is told to watch it. */
-	return c->is_paused || c->is_stalled ? CONN_WAITING : CONN_MORE;
+	return conn_is_read(c) ? CONN_MORE : CONN_WAITING;
 }
 
 /**

@@ -49,7 +49,7 @@ static void begin_one(struct reactor *r, struct conn *c)
 		TAILQ_REMOVE(&r->ready, c, ready);
 		c->is_ready = false;
 	}
-	if (!c->is_paused && !c->is_stalled && conn_on_readable(r, c) == CONN_CLOSED)
+	if (conn_is_read(c) && conn_on_readable(r, c) == CONN_CLOSED)
 		return;
 	c->is_paused = true;
 	reactor_watch(r, c);

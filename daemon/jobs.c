@@ -87,6 +87,8 @@ void jobs_resume(struct reactor *r)
 {
 	struct conn *c;
 
+	/* Before the look: who stalls again says so again. */
+	atomic_store(&r->wants_room, false);
 	r->resuming = true;
 	while ((c = TAILQ_FIRST(&r->stalled))) {
 		uint32_t kept = c->in ? c->in->end : 0;

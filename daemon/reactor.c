@@ -166,8 +166,6 @@ static void slot_events(struct reactor *r, const struct sockbeat_event *events, 
  */
 static void retire_again(struct reactor *r, const struct sockbeat_event *event)
 {
-	if (event->kind == SOCKBEAT_EVENT_KIND_RECYCLED)
-		return;
 	for (unsigned int i = 0; i < r->n_retired; i++) {
 		if (r->retired.handle[i] == event->handle)
 			return;
@@ -189,8 +187,11 @@ static void session_events(struct reactor *r)
 		log_error("session reactor=%u error=\"%s\"", r->index, sockbeat_strerror(r->sb));
 	slot_events(r, events, n);
 	for (int i = 0; i < n; i++) {
-		struct conn *c = reactor_find(r, events[i].handle);
+		struct conn *c;
 
+		if (events[i].kind == SOCKBEAT_EVENT_KIND_RECYCLED)
+			continue;
+		c = reactor_find(r, events[i].handle);
 		if (!c) {
 			retire_again(r, &events[i]);
 			continue;
@@ -224,8 +225,7 @@ static void wake_event(struct reactor *r)
 	if (read(r->wake_fd, &count, sizeof(count)) < 0 && errno != EAGAIN)
 		log_error("eventfd reactor=%u error=\"%s\"", r->index, strerror(errno));
 	jobs_results(r);
-	if (atomic_exchange(&r->wants_room, false) || !TAILQ_EMPTY(&r->stalled))
-		jobs_resume(r);
+	jobs_resume(r);
 }
 
 /* How long epoll may wait. The clock is asked only when an end is set. */

@@ -114,9 +114,12 @@ void sb_refs_close(struct sb_refs *refs)
 /* The new owner of a slot, or none; what was said of the last one is void. */
 static void set_cell(struct sockbeat *sb, uint64_t handle, uint32_t bits)
 {
-	struct sb_ref *ref = &sb->refs.ref[sockbeat_index(handle)];
-	uint64_t old = atomic_load_explicit(&ref->cell, memory_order_relaxed);
+	struct sb_ref *ref = ref_of(sb, handle);
+	uint64_t old;
 
+	if (!ref)
+		return;
+	old = atomic_load_explicit(&ref->cell, memory_order_relaxed);
 	if (old & HELD)
 		sb->refs.held--;
 	/* Generation 0 is of nobody. */
@@ -136,8 +139,7 @@ static void set_cell(struct sockbeat *sb, uint64_t handle, uint32_t bits)
  */
 void sb_refs_add(struct sockbeat *sb, uint64_t handle)
 {
-	if (ref_of(sb, handle))
-		set_cell(sb, handle, OPEN);
+	set_cell(sb, handle, OPEN);
 }
 
 /**
@@ -155,8 +157,7 @@ void sb_refs_forget(struct sockbeat *sb, uint64_t handle)
 
 static int adopt_one(const struct sockbeat_info *info, void *sb)
 {
-	if (ref_of(sb, info->handle))
-		set_cell(sb, info->handle, info->state == SOCKBEAT_STATE_RECYCLING ? 0 : OPEN);
+	set_cell(sb, info->handle, info->state == SOCKBEAT_STATE_RECYCLING ? 0 : OPEN);
 	return 0;
 }
 
@@ -224,19 +225,26 @@ int sockbeat_conn_get(struct sockbeat *sb, uint64_t handle)
 	return 0;
 }
 
+/* Have the session's thread look at the released slots. */
+static void wake(struct sockbeat *sb)
+{
+	uint64_t one = 1;
+
+	/* Fails only when it is readable anyway. */
+	if (write(sb->refs.wake_fd, &one, sizeof(one)) < 0)
+		return;
+}
+
 static void release(struct sockbeat *sb, uint32_t index)
 {
 	struct sb_ref *ref = &sb->refs.ref[index];
-	uint64_t one = 1;
 
 	ref->next = atomic_load_explicit(&sb->refs.released, memory_order_relaxed);
 	while (!atomic_compare_exchange_weak_explicit(&sb->refs.released, &ref->next, index,
 						      memory_order_release,
 						      memory_order_relaxed))
 		;
-	/* Fails only when it is readable anyway. */
-	if (write(sb->refs.wake_fd, &one, sizeof(one)) < 0)
-		return;
+	wake(sb);
 }
 
 /**
@@ -422,7 +430,6 @@ int sb_refs_released(struct sockbeat *sb, struct sockbeat_event *events, int max
 {
 	struct sb_refs *refs = &sb->refs;
 	uint32_t index;
-	uint64_t one = 1;
 	int n = 0;
 
 	if (refs->taken == NO_SLOT) {
@@ -437,8 +444,8 @@ int sb_refs_released(struct sockbeat *sb, struct sockbeat_event *events, int max
 		n += released_event(sb, index, &events[n]);
 	}
 	/* The descriptor stays readable while some are left. */
-	if (refs->taken != NO_SLOT && write(refs->wake_fd, &one, sizeof(one)) < 0)
-		return free_slots(sb, events, n);
+	if (refs->taken != NO_SLOT)
+		wake(sb);
 	return free_slots(sb, events, n);
 }
 

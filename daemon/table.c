@@ -114,7 +114,7 @@ static uint32_t interest_of(const struct reactor *r, const struct conn *c)
 {
 	uint32_t events = 0;
 
-	if (!c->is_paused && !c->is_stalled)
+	if (conn_is_read(c))
 		events |= EPOLLIN | EPOLLRDHUP;
 	if (c->out)
 		events |= EPOLLOUT;

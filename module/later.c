@@ -148,8 +148,7 @@ const char *sb_later_text(const char *fmt, ...)
 	va_end(args);
 	if (later->text && sb_later_add(later))
 		return later->text;
-	kfree(later->text);
-	kvfree(later);
+	sb_later_do(later);
 	return fmt;
 }
 

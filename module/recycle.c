@@ -18,6 +18,12 @@ static void sb_recycle_free(struct sb_peer *peer)
 	sb_peer_leave(peer);
 }
 
+static u32 sb_recycle_delay(const struct sb_session *session,
+			    const struct sb_peer_conf *conf)
+{
+	return conf->has_delay ? conf->delay_ms : session->recycle_delay_ms;
+}
+
 /**
  * sb_recycle_begin - retire a peer
  * @peer: a peer that is not in quarantine; may be freed
@@ -32,8 +38,7 @@ struct sock *sb_recycle_begin(struct sb_peer *peer,
 			      const struct sb_peer_conf *conf, u64 now_ms)
 {
 	struct sb_session *session = peer->session;
-	u32 delay_ms = conf->has_delay ? conf->delay_ms :
-					 session->recycle_delay_ms;
+	u32 delay_ms = sb_recycle_delay(session, conf);
 	struct sock *sk = sb_peer_let_go(peer);
 
 	lockdep_assert_held(&session->lock);
@@ -188,13 +193,9 @@ int sockbeat_nl_recycle_extend_doit(struct sk_buff *skb, struct genl_info *info)
 	if (!err)
 		err = sb_recycle_may_extend(&req, info->extack);
 	now_ms = sb_now_ms();
-	for (i = 0; !err && i < req.n; i++) {
-		const struct sb_peer_conf *conf = &req.entry[i].conf;
-
+	for (i = 0; !err && i < req.n; i++)
 		sb_recycle_extend(req.entry[i].peer, now_ms + 1 +
-				  (conf->has_delay ? conf->delay_ms :
-						     session->recycle_delay_ms));
-	}
+				  sb_recycle_delay(session, &req.entry[i].conf));
 	sb_request_kick(session);
 	spin_unlock_bh(&session->lock);
 	sb_request_end(&req);

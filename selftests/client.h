@@ -350,9 +350,29 @@ static inline int client_add1(struct client *c, int session, int fd,
 	return client_add(c, session, &fd, 1, conf, handle);
 }
 
-static inline int client_handles(struct client *c, int session, uint8_t cmd,
-				 const uint64_t *handles, int n,
-				 const struct peer_conf *conf)
+struct recycle_conf {
+	uint32_t delay_ms;
+	uint32_t end;
+	bool hold;
+};
+
+static inline void client_put_recycle(struct nlmsghdr *nlh, const struct recycle_conf *conf)
+{
+	if (!conf)
+		return;
+	if (conf->delay_ms != KEEP)
+		mnl_attr_put_u32(nlh, SOCKBEAT_A_PEER_RECYCLE_DELAY_MS, conf->delay_ms);
+	if (conf->end)
+		mnl_attr_put_u32(nlh, SOCKBEAT_A_PEER_END, conf->end);
+	if (conf->hold)
+		mnl_attr_put(nlh, SOCKBEAT_A_PEER_HOLD, 0, NULL);
+}
+
+/* A batch of peers that are named by handle; either of the settings, or none. */
+static inline int client_batch(struct client *c, int session, uint8_t cmd,
+			       const uint64_t *handles, int n,
+			       const struct peer_conf *conf,
+			       const struct recycle_conf *recycle)
 {
 	struct nlmsghdr *nlh = client_cmd(c, cmd);
 	struct nlattr *nest;
@@ -363,9 +383,17 @@ static inline int client_handles(struct client *c, int session, uint8_t cmd,
 		nest = mnl_attr_nest_start(nlh, SOCKBEAT_A_SESSION_PEER);
 		mnl_attr_put_u64(nlh, SOCKBEAT_A_PEER_HANDLE, handles[i]);
 		client_put_conf(nlh, conf);
+		client_put_recycle(nlh, recycle);
 		mnl_attr_nest_end(nlh, nest);
 	}
 	return client_talk(c, nlh, NULL, NULL);
+}
+
+static inline int client_handles(struct client *c, int session, uint8_t cmd,
+				 const uint64_t *handles, int n,
+				 const struct peer_conf *conf)
+{
+	return client_batch(c, session, cmd, handles, n, conf, NULL);
 }
 
 static inline int client_set(struct client *c, int session, uint64_t handle,
@@ -379,33 +407,11 @@ static inline int client_del(struct client *c, int session, uint64_t handle)
 	return client_handles(c, session, SOCKBEAT_CMD_PEER_DEL, &handle, 1, NULL);
 }
 
-struct recycle_conf {
-	uint32_t delay_ms;
-	uint32_t end;
-	bool hold;
-};
-
 static inline int client_retire(struct client *c, int session, uint8_t cmd,
 				const uint64_t *handles, int n,
 				const struct recycle_conf *conf)
 {
-	struct nlmsghdr *nlh = client_cmd(c, cmd);
-	struct nlattr *nest;
-	int i;
-
-	mnl_attr_put_u32(nlh, SOCKBEAT_A_SESSION_FD, session);
-	for (i = 0; i < n; i++) {
-		nest = mnl_attr_nest_start(nlh, SOCKBEAT_A_SESSION_PEER);
-		mnl_attr_put_u64(nlh, SOCKBEAT_A_PEER_HANDLE, handles[i]);
-		if (conf->delay_ms != KEEP)
-			mnl_attr_put_u32(nlh, SOCKBEAT_A_PEER_RECYCLE_DELAY_MS, conf->delay_ms);
-		if (conf->end)
-			mnl_attr_put_u32(nlh, SOCKBEAT_A_PEER_END, conf->end);
-		if (conf->hold)
-			mnl_attr_put(nlh, SOCKBEAT_A_PEER_HOLD, 0, NULL);
-		mnl_attr_nest_end(nlh, nest);
-	}
-	return client_talk(c, nlh, NULL, NULL);
+	return client_batch(c, session, cmd, handles, n, NULL, conf);
 }
 
 static inline int client_recycle(struct client *c, int session, uint64_t handle,

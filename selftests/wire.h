@@ -52,6 +52,13 @@ static inline size_t wire_sleep(uint8_t *frame, uint32_t ms, const void *token, 
 	return 12 + len;
 }
 
+/* @n heartbeats, one after the other. */
+static inline void wire_heartbeats(uint8_t *frames, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		wire_header(frames + 8 * i, 8, 0, 0);
+}
+
 static const uint8_t wire_heartbeat[8] = { 0, 8 };
 
 #endif /* SELFTESTS_WIRE_H */
