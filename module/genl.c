@@ -30,6 +30,10 @@ static const struct netlink_range_validation sockbeat_a_session_recycle_delay_ms
 	.max	= SOCKBEAT_MAX_DELAY_MS,
 };
 
+static const struct netlink_range_validation sockbeat_a_profile_min_interval_ms_range = {
+	.max	= SOCKBEAT_MAX_TIMEOUT_MS,
+};
+
 static const struct netlink_range_validation sockbeat_a_peer_timeout_ms_range = {
 	.min	= SOCKBEAT_MIN_TIMEOUT_MS,
 	.max	= SOCKBEAT_MAX_TIMEOUT_MS,
@@ -39,8 +43,22 @@ static const struct netlink_range_validation sockbeat_a_peer_recycle_delay_ms_ra
 	.max	= SOCKBEAT_MAX_DELAY_MS,
 };
 
+static const struct netlink_range_validation sockbeat_a_peer_probe_after_ms_range = {
+	.max	= SOCKBEAT_MAX_TIMEOUT_MS,
+};
+
 /* Common nested types */
-const struct nla_policy sockbeat_peer_nl_policy[SOCKBEAT_A_PEER_LEFT_MS + 1] = {
+const struct nla_policy sockbeat_pattern_nl_policy[SOCKBEAT_A_PATTERN_ANSWERS_PROBE + 1] = {
+	[SOCKBEAT_A_PATTERN_VALUE] = { .type = NLA_BINARY, },
+	[SOCKBEAT_A_PATTERN_MASK] = { .type = NLA_BINARY, },
+	[SOCKBEAT_A_PATTERN_REPLY] = { .type = NLA_BINARY, },
+	[SOCKBEAT_A_PATTERN_COPY_FROM] = NLA_POLICY_MAX(NLA_U32, SOCKBEAT_MAX_FRAME_BYTES),
+	[SOCKBEAT_A_PATTERN_COPY_TO] = NLA_POLICY_MAX(NLA_U32, SOCKBEAT_MAX_FRAME_BYTES),
+	[SOCKBEAT_A_PATTERN_COPY_BYTES] = NLA_POLICY_MAX(NLA_U32, SOCKBEAT_MAX_FRAME_BYTES),
+	[SOCKBEAT_A_PATTERN_ANSWERS_PROBE] = { .type = NLA_FLAG, },
+};
+
+const struct nla_policy sockbeat_peer_nl_policy[SOCKBEAT_A_PEER_TX_BEHIND + 1] = {
 	[SOCKBEAT_A_PEER_HANDLE] = { .type = NLA_U64, },
 	[SOCKBEAT_A_PEER_FD] = NLA_POLICY_MIN(NLA_S32, 0),
 	[SOCKBEAT_A_PEER_TIMEOUT_MS] = NLA_POLICY_FULL_RANGE(NLA_U32, &sockbeat_a_peer_timeout_ms_range),
@@ -55,6 +73,17 @@ const struct nla_policy sockbeat_peer_nl_policy[SOCKBEAT_A_PEER_LEFT_MS + 1] = {
 	[SOCKBEAT_A_PEER_END] = NLA_POLICY_MAX(NLA_U32, 2),
 	[SOCKBEAT_A_PEER_HOLD] = { .type = NLA_FLAG, },
 	[SOCKBEAT_A_PEER_LEFT_MS] = { .type = NLA_U64, },
+	[SOCKBEAT_A_PEER_PROFILE] = NLA_POLICY_MAX(NLA_U32, SOCKBEAT_MAX_PROFILES),
+	[SOCKBEAT_A_PEER_PROBE_AFTER_MS] = NLA_POLICY_FULL_RANGE(NLA_U32, &sockbeat_a_peer_probe_after_ms_range),
+	[SOCKBEAT_A_PEER_RX_BEHIND] = { .type = NLA_S32, },
+	[SOCKBEAT_A_PEER_TX_BEHIND] = { .type = NLA_S32, },
+};
+
+const struct nla_policy sockbeat_profile_nl_policy[SOCKBEAT_A_PROFILE_PATTERN + 1] = {
+	[SOCKBEAT_A_PROFILE_ID] = NLA_POLICY_RANGE(NLA_U32, 1, SOCKBEAT_MAX_PROFILES),
+	[SOCKBEAT_A_PROFILE_MIN_INTERVAL_MS] = NLA_POLICY_FULL_RANGE(NLA_U32, &sockbeat_a_profile_min_interval_ms_range),
+	[SOCKBEAT_A_PROFILE_PROBE] = { .type = NLA_BINARY, },
+	[SOCKBEAT_A_PROFILE_PATTERN] = NLA_POLICY_NESTED(sockbeat_pattern_nl_policy),
 };
 
 /* SOCKBEAT_CMD_SESSION_NEW - do */
@@ -131,8 +160,20 @@ static const struct nla_policy sockbeat_peer_get_dump_nl_policy[SOCKBEAT_A_SESSI
 	[SOCKBEAT_A_SESSION_STATES] = NLA_POLICY_MASK(NLA_U32, 0xf),
 };
 
+/* SOCKBEAT_CMD_PROFILE_SET - do */
+static const struct nla_policy sockbeat_profile_set_nl_policy[SOCKBEAT_A_SESSION_PROFILE + 1] = {
+	[SOCKBEAT_A_SESSION_FD] = NLA_POLICY_MIN(NLA_S32, 0),
+	[SOCKBEAT_A_SESSION_PROFILE] = NLA_POLICY_NESTED(sockbeat_profile_nl_policy),
+};
+
+/* SOCKBEAT_CMD_PROFILE_DEL - do */
+static const struct nla_policy sockbeat_profile_del_nl_policy[SOCKBEAT_A_SESSION_PROFILE + 1] = {
+	[SOCKBEAT_A_SESSION_FD] = NLA_POLICY_MIN(NLA_S32, 0),
+	[SOCKBEAT_A_SESSION_PROFILE] = NLA_POLICY_NESTED(sockbeat_profile_nl_policy),
+};
+
 /* Ops table for sockbeat */
-const struct genl_split_ops sockbeat_nl_ops[11] = {
+const struct genl_split_ops sockbeat_nl_ops[13] = {
 	{
 		.cmd		= SOCKBEAT_CMD_SESSION_NEW,
 		.doit		= sockbeat_nl_session_new_doit,
@@ -211,5 +252,19 @@ const struct genl_split_ops sockbeat_nl_ops[11] = {
 		.policy		= sockbeat_peer_get_dump_nl_policy,
 		.maxattr	= SOCKBEAT_A_SESSION_STATES,
 		.flags		= GENL_CMD_CAP_DUMP,
+	},
+	{
+		.cmd		= SOCKBEAT_CMD_PROFILE_SET,
+		.doit		= sockbeat_nl_profile_set_doit,
+		.policy		= sockbeat_profile_set_nl_policy,
+		.maxattr	= SOCKBEAT_A_SESSION_PROFILE,
+		.flags		= GENL_CMD_CAP_DO,
+	},
+	{
+		.cmd		= SOCKBEAT_CMD_PROFILE_DEL,
+		.doit		= sockbeat_nl_profile_del_doit,
+		.policy		= sockbeat_profile_del_nl_policy,
+		.maxattr	= SOCKBEAT_A_SESSION_PROFILE,
+		.flags		= GENL_CMD_CAP_DO,
 	},
 };

@@ -12,10 +12,12 @@
 #include <uapi/linux/sockbeat.h>
 
 /* Common nested types */
-extern const struct nla_policy sockbeat_peer_nl_policy[SOCKBEAT_A_PEER_LEFT_MS + 1];
+extern const struct nla_policy sockbeat_pattern_nl_policy[SOCKBEAT_A_PATTERN_ANSWERS_PROBE + 1];
+extern const struct nla_policy sockbeat_peer_nl_policy[SOCKBEAT_A_PEER_TX_BEHIND + 1];
+extern const struct nla_policy sockbeat_profile_nl_policy[SOCKBEAT_A_PROFILE_PATTERN + 1];
 
 /* Ops table for sockbeat */
-extern const struct genl_split_ops sockbeat_nl_ops[11];
+extern const struct genl_split_ops sockbeat_nl_ops[13];
 
 int sockbeat_nl_peer_get_start(struct netlink_callback *cb);
 int sockbeat_nl_peer_get_done(struct netlink_callback *cb);
@@ -33,5 +35,7 @@ int sockbeat_nl_recycle_extend_doit(struct sk_buff *skb,
 int sockbeat_nl_peer_get_doit(struct sk_buff *skb, struct genl_info *info);
 int sockbeat_nl_peer_get_dumpit(struct sk_buff *skb,
 				struct netlink_callback *cb);
+int sockbeat_nl_profile_set_doit(struct sk_buff *skb, struct genl_info *info);
+int sockbeat_nl_profile_del_doit(struct sk_buff *skb, struct genl_info *info);
 
 #endif /* _LINUX_SOCKBEAT_GEN_H */

@@ -18,9 +18,12 @@ static int __init sb_init(void)
 	err = sb_peer_init();
 	if (err)
 		return err;
-	err = sb_hook_init();
+	err = sb_offload_init();
 	if (err)
 		goto peer_exit;
+	err = sb_hook_init();
+	if (err)
+		goto offload_exit;
 	err = sb_session_init();
 	if (err)
 		goto hook_exit;
@@ -33,6 +36,8 @@ session_exit:
 	sb_session_exit();
 hook_exit:
 	sb_hook_exit();
+offload_exit:
+	sb_offload_exit();
 peer_exit:
 	sb_peer_exit();
 	return err;
@@ -44,6 +49,7 @@ static void __exit sb_exit(void)
 	sb_later_exit();
 	sb_session_exit();
 	sb_hook_exit();
+	sb_offload_exit();
 	sb_peer_exit();
 }
 

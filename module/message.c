@@ -9,14 +9,30 @@
 /**
  * sb_put_stats - add a session's counters to a message
  * @skb: the message
- * @stats: the counters
+ * @session: whose
  *
  * Context: session->lock held.
  * Return: 0 or -EMSGSIZE.
  */
-int sb_put_stats(struct sk_buff *skb, const struct sb_stats *stats)
+int sb_put_stats(struct sk_buff *skb, const struct sb_session *session)
 {
 	struct nlattr *nest = nla_nest_start(skb, SOCKBEAT_A_SESSION_STATS);
+	static const u8 sums[] = {
+		[SB_ANSWERED] = SOCKBEAT_A_STATS_ANSWERED,
+		[SB_PASS_DATA] = SOCKBEAT_A_STATS_PASS_DATA,
+		[SB_PASS_PARTIAL] = SOCKBEAT_A_STATS_PASS_PARTIAL,
+		[SB_PASS_POSITION] = SOCKBEAT_A_STATS_PASS_POSITION,
+		[SB_PASS_QUEUE] = SOCKBEAT_A_STATS_PASS_QUEUE,
+		[SB_PASS_OWNED] = SOCKBEAT_A_STATS_PASS_OWNED,
+		[SB_PASS_MEMORY] = SOCKBEAT_A_STATS_PASS_MEMORY,
+		[SB_PASS_RATE] = SOCKBEAT_A_STATS_PASS_RATE,
+		[SB_PASS_STATE] = SOCKBEAT_A_STATS_PASS_STATE,
+		[SB_PASS_FOREIGN] = SOCKBEAT_A_STATS_PASS_FOREIGN,
+		[SB_PROBES] = SOCKBEAT_A_STATS_PROBES,
+		[SB_PROBES_ANSWERED] = SOCKBEAT_A_STATS_PROBES_ANSWERED,
+		[SB_PROBES_SKIPPED] = SOCKBEAT_A_STATS_PROBES_SKIPPED,
+	};
+	const struct sb_stats *stats = &session->stats;
 	const struct {
 		int type;
 		u64 value;
@@ -54,6 +70,11 @@ int sb_put_stats(struct sk_buff *skb, const struct sb_stats *stats)
 				      SOCKBEAT_A_STATS_PAD))
 			return -EMSGSIZE;
 	}
+	for (i = 0; i < ARRAY_SIZE(sums); i++) {
+		if (nla_put_u64_64bit(skb, sums[i], sb_offload_sum(session, i),
+				      SOCKBEAT_A_STATS_PAD))
+			return -EMSGSIZE;
+	}
 	nla_nest_end(skb, nest);
 	return 0;
 }
@@ -69,6 +90,20 @@ static bool sb_put_quarantine(struct sk_buff *skb, const struct sb_peer *peer,
 	       (!peer->hold || !nla_put_flag(skb, SOCKBEAT_A_PEER_HOLD));
 }
 
+static bool sb_put_offload(struct sk_buff *skb, const struct sb_peer *peer)
+{
+	struct sb_offload_info info;
+
+	if (!peer->offload)
+		return true;
+	sb_offload_info(peer, &info);
+	return !nla_put_u32(skb, SOCKBEAT_A_PEER_PROFILE, info.profile) &&
+	       !nla_put_u32(skb, SOCKBEAT_A_PEER_PROBE_AFTER_MS,
+			    info.probe_after_ms) &&
+	       !nla_put_s32(skb, SOCKBEAT_A_PEER_RX_BEHIND, info.rx_behind) &&
+	       !nla_put_s32(skb, SOCKBEAT_A_PEER_TX_BEHIND, info.tx_behind);
+}
+
 static bool sb_put_tracking(struct sk_buff *skb, struct sb_peer *peer,
 			    u64 now_ms)
 {
@@ -78,7 +113,8 @@ static bool sb_put_tracking(struct sk_buff *skb, struct sb_peer *peer,
 	    nla_put_u32(skb, SOCKBEAT_A_PEER_SOURCE, peer->source) ||
 	    nla_put_u32(skb, SOCKBEAT_A_PEER_TRIGGER, peer->trigger) ||
 	    nla_put_u64_64bit(skb, SOCKBEAT_A_PEER_IDLE_MS,
-			      sb_peer_idle_ms(peer, now_ms), SOCKBEAT_A_PEER_PAD))
+			      sb_peer_idle_ms(peer, now_ms), SOCKBEAT_A_PEER_PAD) ||
+	    !sb_put_offload(skb, peer))
 		return false;
 	return !sk ||
 	       (!nla_put_u32(skb, SOCKBEAT_A_PEER_TCP_STATE,

@@ -194,7 +194,7 @@ static struct sk_buff *sb_reply_session(struct sb_session *session,
 	      nla_put_u32(skb, SOCKBEAT_A_SESSION_PORT, session->portid) ||
 	      nla_put_u64_64bit(skb, SOCKBEAT_A_SESSION_CLOCK_MS, sb_now_ms(),
 				SOCKBEAT_A_SESSION_PAD) ||
-	      sb_put_stats(skb, &session->stats);
+	      sb_put_stats(skb, session);
 	spin_unlock_bh(&session->lock);
 	if (err) {
 		nlmsg_free(skb);

@@ -18,6 +18,8 @@
  * @sk: peer-del and peer-recycle: the socket, to be put when the lock is
  *	dropped
  * @handle: the peer's handle; peer-add: 0 until it is tracked
+ * @offload: peer-set: one that the peer may need, until it has it
+ * @is_offloaded: peer-set: the peer has it
  * @fd: peer-add: the socket's descriptor
  * @conf: settings
  */
@@ -25,8 +27,10 @@ struct sb_entry {
 	const struct nlattr *attr;
 	struct sb_peer *peer;
 	struct sock *sk;
+	struct sb_offload *offload;
 	u64 handle;
 	int fd;
+	bool is_offloaded;
 	struct sb_peer_conf conf;
 };
 
@@ -47,7 +51,7 @@ struct sb_request {
 extern struct genl_family sb_family;
 
 /* message.c */
-int sb_put_stats(struct sk_buff *skb, const struct sb_stats *stats);
+int sb_put_stats(struct sk_buff *skb, const struct sb_session *session);
 bool sb_put_peer_msg(struct sk_buff *skb, void *header, struct sb_peer *peer);
 
 /* netlink.c */

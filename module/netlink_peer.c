@@ -18,7 +18,9 @@
 #define SB_CONF		(BIT(SOCKBEAT_A_PEER_TIMEOUT_MS) | \
 			 BIT(SOCKBEAT_A_PEER_SOURCE) | \
 			 BIT(SOCKBEAT_A_PEER_TRIGGER) | \
-			 BIT(SOCKBEAT_A_PEER_USER_DATA))
+			 BIT(SOCKBEAT_A_PEER_USER_DATA) | \
+			 BIT(SOCKBEAT_A_PEER_PROFILE) | \
+			 BIT(SOCKBEAT_A_PEER_PROBE_AFTER_MS))
 
 static void sb_entry_conf(struct sb_peer_conf *conf, struct nlattr **tb)
 {
@@ -27,6 +29,8 @@ static void sb_entry_conf(struct sb_peer_conf *conf, struct nlattr **tb)
 	conf->has_source = tb[SOCKBEAT_A_PEER_SOURCE];
 	conf->has_trigger = tb[SOCKBEAT_A_PEER_TRIGGER];
 	conf->has_delay = tb[SOCKBEAT_A_PEER_RECYCLE_DELAY_MS];
+	conf->has_profile = tb[SOCKBEAT_A_PEER_PROFILE];
+	conf->has_probe_after = tb[SOCKBEAT_A_PEER_PROBE_AFTER_MS];
 	conf->hold = tb[SOCKBEAT_A_PEER_HOLD];
 	if (conf->has_user_data)
 		conf->user_data = nla_get_u64(tb[SOCKBEAT_A_PEER_USER_DATA]);
@@ -38,6 +42,11 @@ static void sb_entry_conf(struct sb_peer_conf *conf, struct nlattr **tb)
 		conf->trigger = nla_get_u32(tb[SOCKBEAT_A_PEER_TRIGGER]);
 	if (conf->has_delay)
 		conf->delay_ms = nla_get_u32(tb[SOCKBEAT_A_PEER_RECYCLE_DELAY_MS]);
+	if (conf->has_profile)
+		conf->profile = nla_get_u32(tb[SOCKBEAT_A_PEER_PROFILE]);
+	if (conf->has_probe_after)
+		conf->probe_after_ms =
+			nla_get_u32(tb[SOCKBEAT_A_PEER_PROBE_AFTER_MS]);
 	if (tb[SOCKBEAT_A_PEER_END])
 		conf->end = nla_get_u32(tb[SOCKBEAT_A_PEER_END]);
 }
@@ -213,7 +222,8 @@ static int sb_add_one(struct sb_request *req, struct sb_entry *entry,
 		goto put;
 	}
 	/* Once it is tracked, anyone who holds the session may delete it. */
-	err = sb_peer_track(entry->peer, &entry->handle, until_ms, why);
+	err = sb_peer_track(entry->peer, &entry->conf, &entry->handle, until_ms,
+			    why);
 	if (err)
 		sb_peer_free(entry->peer);
 put:
@@ -335,6 +345,56 @@ end:
 	return err;
 }
 
+/* Peers that get a profile by peer-set may need an offload each. */
+static int sb_set_alloc(struct sb_request *req)
+{
+	unsigned int i;
+
+	for (i = 0; i < req->n; i++) {
+		if (!req->entry[i].conf.has_profile || !req->entry[i].conf.profile)
+			continue;
+		req->entry[i].offload = sb_offload_alloc();
+		if (!req->entry[i].offload)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+static int sb_set_offload(struct sb_entry *entry, const char **why)
+{
+	struct sb_peer *peer = entry->peer;
+	int err;
+
+	err = sb_offload_check_conf(peer, &entry->conf, why);
+	if (err || !entry->offload || peer->offload || !peer->sk)
+		return err;
+	err = sb_offload_attach(peer, entry->offload, why);
+	if (!err) {
+		entry->offload = NULL;
+		entry->is_offloaded = true;
+	}
+	return err;
+}
+
+/* All that may fail of a peer-set. */
+static int sb_set_offloads(struct sb_request *req, struct netlink_ext_ack *extack)
+{
+	const char *why;
+	unsigned int i;
+	int err = 0;
+
+	for (i = 0; !err && i < req->n; i++)
+		err = sb_set_offload(&req->entry[i], &why);
+	if (!err)
+		return 0;
+	sb_extack(extack, req->entry[i - 1].attr, why);
+	while (i--) {
+		if (req->entry[i].is_offloaded)
+			sb_offload_detach(req->entry[i].peer);
+	}
+	return err;
+}
+
 int sockbeat_nl_peer_set_doit(struct sk_buff *skb, struct genl_info *info)
 {
 	struct sb_session *session;
@@ -346,14 +406,20 @@ int sockbeat_nl_peer_set_doit(struct sk_buff *skb, struct genl_info *info)
 	err = sb_request_begin(&req, skb, info, SB_KEY_HANDLE, SB_CONF);
 	if (err)
 		return err;
+	err = sb_set_alloc(&req);
 	session = req.session;
 	spin_lock_bh(&session->lock);
-	err = sb_request_mark(&req, SB_TRACKED, info->extack);
+	if (!err)
+		err = sb_request_mark(&req, SB_TRACKED, info->extack);
+	if (!err)
+		err = sb_set_offloads(&req, info->extack);
 	now_ms = sb_now_ms();
 	for (i = 0; !err && i < req.n; i++)
 		sb_peer_set(req.entry[i].peer, &req.entry[i].conf, now_ms);
 	sb_request_kick(session);
 	spin_unlock_bh(&session->lock);
+	for (i = 0; i < req.n; i++)
+		sb_offload_free(req.entry[i].offload);
 	sb_request_end(&req);
 	return err;
 }

@@ -48,6 +48,13 @@ struct sb_peer *sb_peer_alloc(struct sb_session *session, struct sock *sk,
 	peer = kmem_cache_zalloc(sb_peer_cache, GFP_KERNEL);
 	if (!peer)
 		return NULL;
+	if (conf->has_profile && conf->profile) {
+		peer->offload = sb_offload_alloc();
+		if (!peer->offload) {
+			kmem_cache_free(sb_peer_cache, peer);
+			return NULL;
+		}
+	}
 	sock_hold(sk);
 	peer->sk = sk;
 	peer->sk_key = sk;
@@ -70,6 +77,7 @@ struct sb_peer *sb_peer_alloc(struct sb_session *session, struct sock *sk,
 void sb_peer_free(struct sb_peer *peer)
 {
 	sock_put(peer->sk);
+	sb_offload_free(peer->offload);
 	kmem_cache_free(sb_peer_cache, peer);
 }
 
@@ -136,14 +144,39 @@ static void sb_peer_disarm(struct sb_peer *peer)
 		sb_wheel_del(&peer->session->wheel, &peer->node);
 }
 
-/* Put a live peer where it could expire first. */
+/* Put a live peer where it could expire, or want a probe, first. */
 static void sb_peer_arm(struct sb_peer *peer)
 {
+	u64 when_ms = peer->heard_ms + peer->timeout_ms;
+
+	if (peer->offload)
+		when_ms = min(when_ms, sb_offload_probe_ms(peer));
 	sb_peer_disarm(peer);
-	sb_session_arm(peer->session, peer, peer->heard_ms + peer->timeout_ms);
+	sb_session_arm(peer->session, peer, when_ms);
 }
 
-static int sb_peer_enter(struct sb_peer *peer, const char **why)
+/* Positions count from here on, whether or not there is a profile yet. */
+static int sb_peer_begin_offload(struct sb_peer *peer,
+				 const struct sb_peer_conf *conf, const char **why)
+{
+	struct sb_offload *offload = peer->offload;
+	int err;
+
+	peer->rx_base = READ_ONCE(tcp_sk(peer->sk)->copied_seq);
+	peer->tx_base = READ_ONCE(tcp_sk(peer->sk)->write_seq);
+	peer->offload = NULL;
+	err = sb_offload_check_conf(peer, conf, why);
+	if (!err && offload)
+		err = sb_offload_attach(peer, offload, why);
+	if (err)
+		peer->offload = offload;
+	else
+		sb_offload_set(peer, conf);
+	return err;
+}
+
+static int sb_peer_enter(struct sb_peer *peer, const struct sb_peer_conf *conf,
+			 const char **why)
 {
 	struct sb_session *session = peer->session;
 	int err;
@@ -166,7 +199,13 @@ static int sb_peer_enter(struct sb_peer *peer, const char **why)
 				       "no memory for the socket table";
 		return err;
 	}
-	sb_session_clear_stamp(session, peer->index);
+	sb_session_clear_slot(session, peer->index);
+	err = sb_peer_begin_offload(peer, conf, why);
+	if (err) {
+		sb_hook_remove(peer);
+		sb_slot_release(session, peer->index);
+		return err;
+	}
 	/* Time before this moment is not held against the peer. */
 	peer->lrcvtime = READ_ONCE(inet_csk(peer->sk)->icsk_ack.lrcvtime);
 	peer->heard_ms = sb_now_ms() + 1;
@@ -178,7 +217,8 @@ static int sb_peer_enter(struct sb_peer *peer, const char **why)
 }
 
 /* Enter a socket in its lock, or say that a thread has it. */
-static int sb_peer_try_track(struct sb_peer *peer, u64 *handle,
+static int sb_peer_try_track(struct sb_peer *peer,
+			     const struct sb_peer_conf *conf, u64 *handle,
 			     const char **why)
 {
 	struct sb_session *session = peer->session;
@@ -201,7 +241,7 @@ static int sb_peer_try_track(struct sb_peer *peer, u64 *handle,
 		err = -ENOTCONN;
 	} else {
 		spin_lock(&session->lock);
-		err = sb_peer_enter(peer, why);
+		err = sb_peer_enter(peer, conf, why);
 		if (!err)
 			*handle = sb_peer_handle(peer);
 		spin_unlock(&session->lock);
@@ -214,6 +254,7 @@ static int sb_peer_try_track(struct sb_peer *peer, u64 *handle,
 /**
  * sb_peer_track - enter a peer into its session
  * @peer: from sb_peer_alloc(); still the caller's on failure
+ * @conf: the same settings
  * @handle: set to the peer's handle
  * @until_ms: wait no longer than this for a socket that is in use
  * @why: set to a reason for users on failure
@@ -225,15 +266,16 @@ static int sb_peer_try_track(struct sb_peer *peer, u64 *handle,
  *
  * Context: process, may sleep.
  * Return: 0; -EINVAL for a listening socket, -ENOTCONN, -EEXIST, -ENOSPC,
- * -ENETDOWN, -ENOMEM, -EBUSY.
+ * -ENETDOWN, -ENOMEM, -EBUSY; what sb_offload_check_conf() and
+ * sb_offload_attach() return.
  */
-int sb_peer_track(struct sb_peer *peer, u64 *handle, u64 until_ms,
-		  const char **why)
+int sb_peer_track(struct sb_peer *peer, const struct sb_peer_conf *conf,
+		  u64 *handle, u64 until_ms, const char **why)
 {
 	int err;
 
 	for (;;) {
-		err = sb_peer_try_track(peer, handle, why);
+		err = sb_peer_try_track(peer, conf, handle, why);
 		if (err != -EBUSY || sb_now_ms() >= until_ms ||
 		    fatal_signal_pending(current))
 			return err;
@@ -254,6 +296,7 @@ struct sock *sb_peer_let_go(struct sb_peer *peer)
 
 	sb_peer_disarm(peer);
 	if (sk) {
+		sb_offload_detach(peer);
 		sb_hook_remove(peer);
 		peer->sk = NULL;
 	}
@@ -337,38 +380,47 @@ struct sb_peer *sb_peer_find(struct sb_session *session, u64 handle)
 	return session->slots[index].peer;
 }
 
-/* Take in what TCP and the slot page know by now.  Both cut off what is less
- * than their unit, a jiffy and a millisecond, so the end of the unit is taken:
- * a peer is never called silent early.
+/* The time of an event that the kernel noted in jiffies.  They cut off what is
+ * less than their unit, so the end of the unit is taken: a peer is never called
+ * silent early.
  */
+static void sb_peer_heard_at(struct sb_peer *peer, u32 when, u64 now_ms)
+{
+	/* Either counter may be read a tick before the other. */
+	s32 idle = max_t(s32, tcp_jiffies32 - when, 0);
+	u64 heard_ms = now_ms + jiffies_to_msecs(1);
+
+	heard_ms -= min_t(u64, heard_ms, jiffies_to_msecs(idle));
+	peer->heard_ms = max(peer->heard_ms, heard_ms);
+}
+
+/* Take in what TCP, the slot page and offload know by now. */
 static void sb_peer_listen(struct sb_peer *peer, u64 now_ms)
 {
 	struct sb_session *session = peer->session;
-	u64 heard_ms;
+	u64 beat_ms;
+	u32 when;
 
 	if (peer->source != SOCKBEAT_SOURCE_BEAT && peer->sk) {
-		u32 lrcvtime = READ_ONCE(inet_csk(peer->sk)->icsk_ack.lrcvtime);
-
+		when = READ_ONCE(inet_csk(peer->sk)->icsk_ack.lrcvtime);
 		/* A changed value is recent: every peer is looked at more
 		 * often than these 32 bits wrap.
 		 */
-		if (lrcvtime != peer->lrcvtime) {
-			/* Either counter may be read a tick before the other. */
-			s32 idle = max_t(s32, tcp_jiffies32 - lrcvtime, 0);
-
-			peer->lrcvtime = lrcvtime;
-			heard_ms = now_ms + jiffies_to_msecs(1);
-			heard_ms -= min_t(u64, heard_ms, jiffies_to_msecs(idle));
-			peer->heard_ms = max(peer->heard_ms, heard_ms);
+		if (when != peer->lrcvtime) {
+			peer->lrcvtime = when;
+			sb_peer_heard_at(peer, when, now_ms);
 		}
 	}
-	if (peer->source != SOCKBEAT_SOURCE_ACTIVITY) {
-		heard_ms = sb_session_stamp(session, peer->index);
-		if (heard_ms > now_ms)
-			session->stats.bad_stamps++;
-		else if (heard_ms)
-			peer->heard_ms = max(peer->heard_ms, heard_ms + 1);
-	}
+	if (peer->source == SOCKBEAT_SOURCE_ACTIVITY)
+		return;
+	/* The application cannot write a stamp for what it never saw. */
+	if (sb_offload_heard(peer, &when))
+		sb_peer_heard_at(peer, when, now_ms);
+	beat_ms = sb_session_stamp(session, peer->index);
+	if (beat_ms > now_ms)
+		session->stats.bad_stamps++;
+	else if (beat_ms)
+		peer->heard_ms = max(peer->heard_ms, beat_ms + 1);
 }
 
 /**
@@ -429,6 +481,8 @@ void sb_peer_check(struct sb_peer *peer, u64 now_ms)
 	switch (peer->state) {
 	case SOCKBEAT_STATE_LIVE:
 		if (sb_peer_idle_ms(peer, now_ms) < peer->timeout_ms) {
+			if (peer->offload)
+				sb_offload_check(peer, now_ms);
 			sb_peer_arm(peer);
 			break;
 		}
@@ -476,6 +530,7 @@ void sb_peer_set(struct sb_peer *peer, const struct sb_peer_conf *conf,
 		peer->source = conf->source;
 	if (conf->has_trigger)
 		peer->trigger = conf->trigger;
+	sb_offload_set(peer, conf);
 
 	if (peer->state == SOCKBEAT_STATE_SILENT)
 		sb_peer_revive(peer, now_ms);

@@ -26,8 +26,6 @@
 
 #define SB_SLOTS_PER_PAGE	(PAGE_SIZE / sizeof(struct sockbeat_slot))
 
-/* Peers looked at in one go under the lock. */
-#define SB_CHECK_CHUNK		64
 #define SB_FREE_CHUNK		256
 
 /**
@@ -152,6 +150,7 @@ static void sb_session_expire(struct sb_session *session)
 		    sb_wheel_next(&session->wheel) <= session->wheel.now)
 			session->stats.postponed++;
 		spin_unlock_bh(&session->lock);
+		sb_offload_probe(session);
 	} while (n == chunk && budget);
 }
 
@@ -183,9 +182,15 @@ static void sb_session_work(struct work_struct *work)
 	spin_unlock_bh(&session->lock);
 }
 
-/* A slot's record in the slot page, NULL where the process touched none. */
-static struct sockbeat_slot *sb_session_slot(struct sb_session *session,
-					     u32 index)
+/**
+ * sb_session_slot - a slot's record in the slot page
+ * @session: the session
+ * @index: the slot
+ *
+ * Return: the record, which the process writes to at any time, or NULL where
+ * it has touched none.
+ */
+struct sockbeat_slot *sb_session_slot(struct sb_session *session, u32 index)
 {
 	struct page *page = READ_ONCE(session->pages[index / SB_SLOTS_PER_PAGE]);
 	struct sockbeat_slot *slots;
@@ -211,16 +216,18 @@ u64 sb_session_stamp(struct sb_session *session, u32 index)
 }
 
 /**
- * sb_session_clear_stamp - make the slot page forget a slot's last peer
+ * sb_session_clear_slot - make the slot page forget a slot's last peer
  * @session: the session
  * @index: the slot
  */
-void sb_session_clear_stamp(struct sb_session *session, u32 index)
+void sb_session_clear_slot(struct sb_session *session, u32 index)
 {
 	struct sockbeat_slot *slot = sb_session_slot(session, index);
 
-	if (slot)
-		WRITE_ONCE(slot->beat_ms, 0);
+	if (!slot)
+		return;
+	WRITE_ONCE(slot->beat_ms, 0);
+	WRITE_ONCE(slot->generation, 0);
 }
 
 /* Pages of the slot page come into being when the process touches them. */
@@ -354,6 +361,9 @@ static void sb_session_free(struct sb_session *session)
 		if (i % 1024 == 0)
 			cond_resched();
 	}
+	for (i = 0; i < ARRAY_SIZE(session->profile); i++)
+		kfree(rcu_dereference_protected(session->profile[i], true));
+	free_percpu(session->counts);
 	kvfree(session->pages);
 	kvfree(session->slots);
 	sb_user_put(session->user, session->capacity);
@@ -425,7 +435,8 @@ static struct sb_session *sb_session_alloc(u32 capacity, struct sb_user *user)
 				  GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
 	session->pages = kvcalloc(session->n_pages, sizeof(*session->pages),
 				  GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
-	if (!session->slots || !session->pages) {
+	session->counts = alloc_percpu_gfp(struct sb_counts, GFP_KERNEL_ACCOUNT);
+	if (!session->slots || !session->pages || !session->counts) {
 		sb_session_free(session);
 		return NULL;
 	}

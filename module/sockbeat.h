@@ -8,6 +8,7 @@
  *   the socket's lock	held by TCP when sb_hook_state() runs, and as spinlock by
  *			sb_peer_track() while a socket is entered
  *   session->lock	everything about a session's peers; spinlock, BH off
+ *   sk_callback_lock	of a socket, whether it is offloaded and to which peer
  *
  * A peer is found from its socket under RCU in sb_socks and is freed after a
  * grace period; so is a session.
@@ -27,9 +28,11 @@
 #include <uapi/linux/sockbeat.h>
 #include <uapi/linux/sockbeat_slots.h>
 
+#include "match.h"
 #include "wheel.h"
 
 struct sb_later;
+struct sb_offload;
 struct sb_user;
 
 /* The most entries of one batch, which is also the most work that is done
@@ -73,6 +76,11 @@ enum sb_pending {
  * @lrcvtime: TCP's time of the last payload when it was last read;
  *	      session->lock
  * @timeout_ms: silence after which the peer is reported; session->lock
+ * @rx_base: TCP's copied_seq without what the application has read since
+ *	     peer-add; the socket's lock
+ * @tx_base: TCP's write_seq without what it has written since then; the
+ *	     socket's lock
+ * @offload: its part in offload.c, NULL for none; session->lock
  * @index: slot; constant
  * @state: enum sockbeat_state; session->lock
  * @source: enum sockbeat_source; session->lock
@@ -96,8 +104,11 @@ struct sb_peer {
 		u64 heard_ms;
 		u64 recycle_end_ms;
 	};
+	struct sb_offload *offload;
 	u32 lrcvtime;
 	u32 timeout_ms;
+	u32 rx_base;
+	u32 tx_base;
 	u32 index;
 	u8 state : 2;
 	u8 source : 2;
@@ -147,9 +158,65 @@ struct sb_stats {
 };
 
 /**
+ * enum sb_count - what is counted where a session's lock is not at hand
+ * @SB_ANSWERED: heartbeats answered
+ * @SB_PASS_DATA: arrivals left to the application, by reason
+ * @SB_PASS_PARTIAL: likewise, and so on to @SB_PASS_FOREIGN
+ * @SB_PASS_POSITION: likewise
+ * @SB_PASS_QUEUE: likewise
+ * @SB_PASS_OWNED: likewise
+ * @SB_PASS_MEMORY: likewise
+ * @SB_PASS_RATE: likewise
+ * @SB_PASS_STATE: likewise
+ * @SB_PASS_FOREIGN: likewise
+ * @SB_PROBES: probes sent
+ * @SB_PROBES_ANSWERED: answers to probes taken
+ * @SB_PROBES_SKIPPED: probes due that were not sent
+ * @SB_COUNTS: number of the above
+ */
+enum sb_count {
+	SB_ANSWERED,
+	SB_PASS_DATA,
+	SB_PASS_PARTIAL,
+	SB_PASS_POSITION,
+	SB_PASS_QUEUE,
+	SB_PASS_OWNED,
+	SB_PASS_MEMORY,
+	SB_PASS_RATE,
+	SB_PASS_STATE,
+	SB_PASS_FOREIGN,
+	SB_PROBES,
+	SB_PROBES_ANSWERED,
+	SB_PROBES_SKIPPED,
+	SB_COUNTS,
+};
+
+/**
+ * struct sb_counts - one processor's part of a session's counters
+ * @count: by enum sb_count; that processor's, by operations that an interrupt
+ *	   cannot come between
+ */
+struct sb_counts {
+	u64 count[SB_COUNTS];
+};
+
+/**
+ * struct sb_session_profile - a profile that a session has registered
+ * @rcu: for kfree_rcu()
+ * @profile: the profile; constant
+ */
+struct sb_session_profile {
+	struct rcu_head rcu;
+	struct sb_profile profile;
+};
+
+/* Peers that a tick looks at, and may have to send a probe to, in one go. */
+#define SB_CHECK_CHUNK	64
+
+/**
  * struct sb_session - what a session's fd stands for
  * @rcu: for kfree_rcu(), which wants it near the beginning
- * @lock: protects all that follows down to @batch, and the peers
+ * @lock: protects all that follows down to @profile, and the peers
  * @wheel: when to look at which peer
  * @ready: peers that have something to tell, oldest first
  * @slots: the table, @capacity entries
@@ -171,7 +238,11 @@ struct sb_stats {
  * @ticking: the work runs and will say itself when it is wanted again
  * @closing: no timer and no work is started any more
  * @stats: counters
+ * @profile: offload profiles by id; session->lock, read under RCU
  * @batch: handles in the message that is under way; only the work's
+ * @probe: sockets that a probe is due for, each with a reference; only the work's
+ * @n_probe: entries of @probe in use; only the work's
+ * @counts: per processor
  * @capacity: slots; constant
  * @first_generation: what a slot begins with; constant
  * @tick_ms: the wheel's unit; constant
@@ -207,8 +278,12 @@ struct sb_session {
 	bool ticking;
 	bool closing;
 	struct sb_stats stats;
+	struct sb_session_profile __rcu *profile[SOCKBEAT_MAX_PROFILES + 1];
 
 	u64 batch[SB_EVENTS_MAX];
+	struct sock *probe[SB_CHECK_CHUNK];
+	unsigned int n_probe;
+	struct sb_counts __percpu *counts;
 
 	u32 capacity;
 	u32 first_generation;
@@ -231,26 +306,34 @@ struct sb_session {
  * @source: enum sockbeat_source
  * @trigger: enum sockbeat_trigger
  * @end: enum sockbeat_end
+ * @profile: offload profile, 0 for none
+ * @probe_after_ms: within the spec's range, 0 for never
  * @hold: keep the slot when the quarantine is over
  * @has_user_data: @user_data was given
  * @has_timeout: @timeout_ms was given
  * @has_source: @source was given
  * @has_trigger: @trigger was given
  * @has_delay: @delay_ms was given
+ * @has_profile: @profile was given
+ * @has_probe_after: @probe_after_ms was given
  */
 struct sb_peer_conf {
 	u64 user_data;
 	u32 timeout_ms;
 	u32 delay_ms;
+	u32 probe_after_ms;
 	u8 source;
 	u8 trigger;
 	u8 end;
+	u8 profile;
 	bool hold;
 	bool has_user_data;
 	bool has_timeout;
 	bool has_source;
 	bool has_trigger;
 	bool has_delay;
+	bool has_profile;
+	bool has_probe_after;
 };
 
 static inline u64 sb_now_ms(void)
@@ -292,6 +375,39 @@ int sb_message_send(struct net *net, struct sk_buff *skb, u32 portid);
 int sb_netlink_init(void);
 void sb_netlink_exit(void);
 
+/* offload.c: heartbeats that the kernel answers, probes that it sends */
+int sb_offload_init(void);
+void sb_offload_exit(void);
+struct sb_offload *sb_offload_alloc(void);
+void sb_offload_free(struct sb_offload *offload);
+int sb_offload_check_conf(const struct sb_peer *peer,
+			  const struct sb_peer_conf *conf, const char **why);
+int sb_offload_attach(struct sb_peer *peer, struct sb_offload *offload,
+		      const char **why);
+void sb_offload_detach(struct sb_peer *peer);
+void sb_offload_set(struct sb_peer *peer, const struct sb_peer_conf *conf);
+bool sb_offload_heard(const struct sb_peer *peer, u32 *when);
+u64 sb_offload_probe_ms(const struct sb_peer *peer);
+void sb_offload_check(struct sb_peer *peer, u64 now_ms);
+void sb_offload_probe(struct sb_session *session);
+u64 sb_offload_sum(const struct sb_session *session, enum sb_count count);
+
+/**
+ * struct sb_offload_info - what is to be shown of a peer's offload
+ * @profile: its profile
+ * @probe_after_ms: silence after which it is probed
+ * @rx_behind: bytes read but not said to be
+ * @tx_behind: bytes written but not said to be
+ */
+struct sb_offload_info {
+	u8 profile;
+	u32 probe_after_ms;
+	s32 rx_behind;
+	s32 tx_behind;
+};
+
+void sb_offload_info(const struct sb_peer *peer, struct sb_offload_info *info);
+
 /* param.c: sysfs tunables */
 extern unsigned int sb_default_timeout_ms;
 extern unsigned int sb_renotify_ms;
@@ -308,8 +424,8 @@ void sb_peer_exit(void);
 struct sb_peer *sb_peer_alloc(struct sb_session *session, struct sock *sk,
 			      const struct sb_peer_conf *conf);
 void sb_peer_free(struct sb_peer *peer);
-int sb_peer_track(struct sb_peer *peer, u64 *handle, u64 until_ms,
-		  const char **why);
+int sb_peer_track(struct sb_peer *peer, const struct sb_peer_conf *conf,
+		  u64 *handle, u64 until_ms, const char **why);
 struct sock *sb_peer_untrack(struct sb_peer *peer);
 void sb_peer_set(struct sb_peer *peer, const struct sb_peer_conf *conf,
 		 u64 now_ms);
@@ -340,8 +456,9 @@ struct sb_session *sb_session_of(const struct file *file);
 void sb_session_schedule(struct sb_session *session, u64 when_ms);
 void sb_session_arm(struct sb_session *session, struct sb_peer *peer,
 		    u64 when_ms);
+struct sockbeat_slot *sb_session_slot(struct sb_session *session, u32 index);
 u64 sb_session_stamp(struct sb_session *session, u32 index);
-void sb_session_clear_stamp(struct sb_session *session, u32 index);
+void sb_session_clear_slot(struct sb_session *session, u32 index);
 
 /* user.c: limits per user */
 struct sb_user *sb_user_get(u32 capacity, const char **why);

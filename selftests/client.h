@@ -286,7 +286,11 @@ struct peer_conf {
 	uint32_t source;
 	uint32_t trigger;
 	uint64_t user_data;
+	uint32_t profile;	/* GIVE(id); 0 is not to be sent */
+	uint32_t probe_after_ms;	/* likewise */
 };
+
+#define GIVE(value)	((value) + 1u)
 
 #define CONF_KEEP	{ KEEP, KEEP, KEEP, 0 }
 
@@ -302,6 +306,10 @@ static inline void client_put_conf(struct nlmsghdr *nlh, const struct peer_conf 
 		mnl_attr_put_u32(nlh, SOCKBEAT_A_PEER_TRIGGER, conf->trigger);
 	if (conf->user_data)
 		mnl_attr_put_u64(nlh, SOCKBEAT_A_PEER_USER_DATA, conf->user_data);
+	if (conf->profile)
+		mnl_attr_put_u32(nlh, SOCKBEAT_A_PEER_PROFILE, conf->profile - 1);
+	if (conf->probe_after_ms)
+		mnl_attr_put_u32(nlh, SOCKBEAT_A_PEER_PROBE_AFTER_MS, conf->probe_after_ms - 1);
 }
 
 struct handles {

@@ -1,0 +1,287 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Heartbeats that the kernel answers: which ones it takes, and that it leaves
+ * everything else to the application untouched.
+ */
+#define _GNU_SOURCE
+#include <sys/epoll.h>
+
+#include "owner.h"
+#include "offload.h"
+
+TEST_F(offload, answered_and_never_seen)
+{
+	struct epoll_event event = { .events = EPOLLIN | EPOLLET };
+	int ep = epoll_create1(EPOLL_CLOEXEC);
+
+	ASSERT_EQ(0, epoll_ctl(ep, EPOLL_CTL_ADD, self->pair.server, &event));
+	for (int i = 0; i < 100; i++)
+		expect_answered(_metadata, self);
+	ASSERT_EQ(0, epoll_wait(ep, &event, 1, 0));
+	ASSERT_EQ(100, stat_of(_metadata, self, SOCKBEAT_A_STATS_ANSWERED));
+	close(ep);
+}
+
+TEST_F(offload, several_at_once)
+{
+	char many[20 * HEARTBEAT_BYTES];
+
+	for (int i = 0; i < 20; i++)
+		memcpy(many + i * HEARTBEAT_BYTES, HEARTBEAT, HEARTBEAT_BYTES);
+	client_sends(_metadata, self, many, sizeof(many));
+	ASSERT_TRUE(receives(self->pair.client, many, sizeof(many)));
+	ASSERT_TRUE(reaches(_metadata, self, SOCKBEAT_A_STATS_ANSWERED, 20));
+	ASSERT_FALSE(is_readable(self->pair.server));
+}
+
+/* More than is answered at once: the application does it, all of it. */
+TEST_F(offload, very_many_at_once)
+{
+	char many[200 * HEARTBEAT_BYTES];
+
+	for (int i = 0; i < 200; i++)
+		memcpy(many + i * HEARTBEAT_BYTES, HEARTBEAT, HEARTBEAT_BYTES);
+	client_sends(_metadata, self, many, sizeof(many));
+	ASSERT_TRUE(receives(self->pair.server, many, sizeof(many)));
+	ASSERT_EQ(0, stat_of(_metadata, self, SOCKBEAT_A_STATS_ANSWERED));
+	ASSERT_TRUE(reaches(_metadata, self, SOCKBEAT_A_STATS_PASS_DATA, 1));
+}
+
+TEST_F(offload, data_is_passed)
+{
+	client_sends(_metadata, self, "\0\11\0\1????x", 9);
+	ASSERT_TRUE(receives(self->pair.server, "\0\11\0\1????x", 9));
+	ASSERT_TRUE(reaches(_metadata, self, SOCKBEAT_A_STATS_PASS_DATA, 1));
+	/* It has not said yet that it is done with the frame. */
+	self->rx += 9;
+	expect_passed(_metadata, self, SOCKBEAT_A_STATS_PASS_POSITION);
+	stand(_metadata, self);
+	expect_answered(_metadata, self);
+}
+
+TEST_F(offload, heartbeats_around_data_are_passed)
+{
+	static const char mixed[] = HEARTBEAT "\0\11\0\1????x" HEARTBEAT;
+
+	client_sends(_metadata, self, mixed, sizeof(mixed) - 1);
+	ASSERT_TRUE(receives(self->pair.server, mixed, sizeof(mixed) - 1));
+	ASSERT_FALSE(is_readable(self->pair.client));
+	ASSERT_EQ(0, stat_of(_metadata, self, SOCKBEAT_A_STATS_ANSWERED));
+}
+
+/* The application was woken for the first part, but has not read it. */
+TEST_F(offload, split_heartbeat_unread)
+{
+	for (int cut = 1; cut < HEARTBEAT_BYTES; cut++) {
+		client_sends(_metadata, self, HEARTBEAT, cut);
+		ASSERT_TRUE(reaches(_metadata, self, SOCKBEAT_A_STATS_PASS_PARTIAL, cut));
+		ASSERT_TRUE(becomes_readable(self->pair.server));
+		client_sends(_metadata, self, HEARTBEAT + cut, HEARTBEAT_BYTES - cut);
+		ASSERT_TRUE(receives(self->pair.client, HEARTBEAT, HEARTBEAT_BYTES));
+		ASSERT_TRUE(reaches(_metadata, self, SOCKBEAT_A_STATS_ANSWERED, cut));
+		ASSERT_FALSE(is_readable(self->pair.server));
+	}
+}
+
+TEST_F(offload, split_heartbeat_read)
+{
+	for (int cut = 1; cut < HEARTBEAT_BYTES; cut++) {
+		client_sends(_metadata, self, HEARTBEAT, cut);
+		ASSERT_TRUE(receives(self->pair.server, HEARTBEAT, cut));
+		client_sends(_metadata, self, HEARTBEAT + cut, HEARTBEAT_BYTES - cut);
+		ASSERT_TRUE(receives(self->pair.server, HEARTBEAT + cut, HEARTBEAT_BYTES - cut));
+		ASSERT_TRUE(reaches(_metadata, self, SOCKBEAT_A_STATS_PASS_POSITION, cut));
+		self->rx += HEARTBEAT_BYTES;
+		stand(_metadata, self);
+	}
+	expect_answered(_metadata, self);
+}
+
+/* A record that was never written, or is about another peer, is no position. */
+TEST_F(offload, silent_record_is_no_position)
+{
+	stand_at(self->slots, 0, 0, 0);
+	expect_passed(_metadata, self, SOCKBEAT_A_STATS_PASS_POSITION);
+	stand_at(self->slots, self->handle + (1ull << 32), self->rx, self->tx);
+	expect_passed(_metadata, self, SOCKBEAT_A_STATS_PASS_POSITION);
+	stand(_metadata, self);
+	expect_answered(_metadata, self);
+}
+
+TEST_F(offload, output_that_waits_in_the_process)
+{
+	self->tx += 4;
+	stand(_metadata, self);
+	self->tx -= 4;
+	expect_passed(_metadata, self, SOCKBEAT_A_STATS_PASS_POSITION);
+	ASSERT_EQ(4, send(self->pair.server, "data", 4, 0));
+	self->tx += 4;
+	stand(_metadata, self);
+	ASSERT_TRUE(receives(self->pair.client, "data", 4));
+	expect_answered(_metadata, self);
+}
+
+TEST_F(offload, output_that_waits_in_the_socket)
+{
+	int one = 1, zero = 0;
+
+	ASSERT_EQ(0, setsockopt(self->pair.server, IPPROTO_TCP, TCP_CORK, &one, sizeof(one)));
+	ASSERT_EQ(4, send(self->pair.server, "data", 4, 0));
+	self->tx += 4;
+	stand(_metadata, self);
+	client_sends(_metadata, self, HEARTBEAT, HEARTBEAT_BYTES);
+	ASSERT_TRUE(receives(self->pair.server, HEARTBEAT, HEARTBEAT_BYTES));
+	ASSERT_TRUE(reaches(_metadata, self, SOCKBEAT_A_STATS_PASS_QUEUE, 1));
+	ASSERT_EQ(0, setsockopt(self->pair.server, IPPROTO_TCP, TCP_CORK, &zero, sizeof(zero)));
+	ASSERT_TRUE(receives(self->pair.client, "data", 4));
+	self->rx += HEARTBEAT_BYTES;
+	stand(_metadata, self);
+	expect_answered(_metadata, self);
+}
+
+TEST_F(offload, urgent_data)
+{
+	ASSERT_EQ(1, send(self->pair.client, "!", 1, MSG_OOB));
+	ASSERT_TRUE(reaches(_metadata, self, SOCKBEAT_A_STATS_PASS_STATE, 1));
+	client_sends(_metadata, self, HEARTBEAT, HEARTBEAT_BYTES);
+	ASSERT_TRUE(receives(self->pair.server, HEARTBEAT, HEARTBEAT_BYTES));
+	ASSERT_EQ(0, stat_of(_metadata, self, SOCKBEAT_A_STATS_ANSWERED));
+}
+
+/* The client sends no more: its last heartbeat is the application's. */
+TEST_F(offload, half_closed)
+{
+	char byte;
+
+	expect_answered(_metadata, self);
+	client_sends(_metadata, self, "\0", 1);
+	ASSERT_TRUE(reaches(_metadata, self, SOCKBEAT_A_STATS_PASS_PARTIAL, 1));
+	ASSERT_EQ(0, shutdown(self->pair.client, SHUT_WR));
+	ASSERT_TRUE(receives(self->pair.server, "\0", 1));
+	ASSERT_TRUE(becomes_readable(self->pair.server));
+	ASSERT_EQ(0, recv(self->pair.server, &byte, 1, MSG_DONTWAIT));
+	ASSERT_EQ(4, send(self->pair.server, "last", 4, 0));
+	ASSERT_TRUE(receives(self->pair.client, "last", 4));
+}
+
+/* A thread in a page fault has the socket; what comes then is queued until it
+ * is back, and left to the application.
+ */
+TEST_F(offload, owned_by_a_thread)
+{
+	struct owner owner;
+
+	if (owner_start(&owner, self->pair.server))
+		SKIP(return, "no userfaultfd: %s", strerror(errno));
+	client_sends(_metadata, self, HEARTBEAT, HEARTBEAT_BYTES);
+	owner_stop(&owner);
+	ASSERT_TRUE(reaches(_metadata, self, SOCKBEAT_A_STATS_PASS_OWNED, 1));
+	ASSERT_TRUE(receives(self->pair.server, HEARTBEAT, HEARTBEAT_BYTES));
+	ASSERT_EQ(0, stat_of(_metadata, self, SOCKBEAT_A_STATS_ANSWERED));
+}
+
+TEST_F(offload, flood_reaches_the_application)
+{
+	struct profile slow = native;
+	char two[2 * HEARTBEAT_BYTES];
+
+	memcpy(two, HEARTBEAT, HEARTBEAT_BYTES);
+	memcpy(two + HEARTBEAT_BYTES, HEARTBEAT, HEARTBEAT_BYTES);
+	slow.min_interval_ms = 600000;
+	ASSERT_EQ(0, client_profile(&self->c, self->session, &slow));
+	client_sends(_metadata, self, two, sizeof(two));
+	ASSERT_TRUE(receives(self->pair.server, two, sizeof(two)));
+	ASSERT_TRUE(reaches(_metadata, self, SOCKBEAT_A_STATS_PASS_RATE, 1));
+	self->rx += sizeof(two);
+	stand(_metadata, self);
+	expect_answered(_metadata, self);
+	expect_passed(_metadata, self, SOCKBEAT_A_STATS_PASS_RATE);
+	stand(_metadata, self);
+	/* Changed while it is in use. */
+	slow.min_interval_ms = 1;
+	ASSERT_EQ(0, client_profile(&self->c, self->session, &slow));
+	usleep(20000);
+	expect_answered(_metadata, self);
+}
+
+TEST_F(offload, bytes_are_copied)
+{
+	static const struct pattern ping = {
+		"\0\0\10\6\0\0\0\0\0........", 17,
+		"\377\377\377\377\377\377\377\377\377\0\0\0\0\0\0\0\0",
+		"\0\0\10\6\1\0\0\0\0........", 17, 9, 9, 8,
+	};
+	struct profile http2 = { .id = 1, .pattern = &ping, .n = 1 };
+
+	ASSERT_EQ(0, client_profile(&self->c, self->session, &http2)) {
+		TH_LOG("%s", self->c.why);
+	}
+	client_sends(_metadata, self, "\0\0\10\6\0\0\0\0\0opaque!!", 17);
+	ASSERT_TRUE(receives(self->pair.client, "\0\0\10\6\1\0\0\0\0opaque!!", 17));
+	/* What differs outside the mask is something else. */
+	client_sends(_metadata, self, "\0\0\10\6\1\0\0\0\0opaque!!", 17);
+	ASSERT_TRUE(receives(self->pair.server, "\0\0\10\6\1\0\0\0\0opaque!!", 17));
+}
+
+TEST_F(offload, several_patterns)
+{
+	static const struct pattern resp[] = {
+		{ "PING\r\n", 6, "\337\337\337\337\377\377", "+PONG\r\n", 7 },
+		{ "*1\r\n$4\r\nPING\r\n", 14, NULL, "+PONG\r\n", 7 },
+		{ "quiet", 5 },
+	};
+	struct profile p = { .id = 1, .pattern = resp, .n = 3 };
+	static const char all[] = "ping\r\n*1\r\n$4\r\nPING\r\nquietPiNg\r\n";
+
+	ASSERT_EQ(0, client_profile(&self->c, self->session, &p));
+	client_sends(_metadata, self, all, sizeof(all) - 1);
+	ASSERT_TRUE(receives(self->pair.client, "+PONG\r\n+PONG\r\n+PONG\r\n", 21));
+	ASSERT_TRUE(reaches(_metadata, self, SOCKBEAT_A_STATS_ANSWERED, 4));
+	ASSERT_FALSE(is_readable(self->pair.server));
+}
+
+/* A client that takes no answers: they may wait in the socket, but when they
+ * do its heartbeats are the application's.
+ */
+TEST_F(offload, reader_that_does_not_read)
+{
+	uint64_t end = now_ms() + PATIENCE_MS, sent = 0, passed = 0;
+	int one = 1;
+
+	ASSERT_EQ(0, setsockopt(self->pair.client, SOL_SOCKET, SO_RCVBUF, &one, sizeof(one)));
+	ASSERT_EQ(0, setsockopt(self->pair.client, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)));
+	while (!is_readable(self->pair.server) && now_ms() < end) {
+		client_sends(_metadata, self, HEARTBEAT, HEARTBEAT_BYTES);
+		sent++;
+	}
+	ASSERT_TRUE(is_readable(self->pair.server));
+	while (receives(self->pair.server, HEARTBEAT, HEARTBEAT_BYTES)) {
+		passed++;
+		if (!is_readable(self->pair.server))
+			break;
+	}
+	for (uint64_t i = 0; i < sent - passed; i++)
+		ASSERT_TRUE(receives(self->pair.client, HEARTBEAT, HEARTBEAT_BYTES));
+	ASSERT_FALSE(is_readable(self->pair.client));
+	ASSERT_EQ(sent - passed, stat_of(_metadata, self, SOCKBEAT_A_STATS_ANSWERED));
+	ASSERT_LE(1, stat_of(_metadata, self, SOCKBEAT_A_STATS_PASS_QUEUE));
+}
+
+/* Where only stamps of the application count, what it never saw counts too. */
+TEST_F(offload, counts_as_heard)
+{
+	struct peer_conf beat = { 1000, SOCKBEAT_SOURCE_BEAT, KEEP, 0 };
+	uint64_t end = now_ms() + 3000;
+	struct event ev;
+
+	ASSERT_EQ(0, client_set(&self->c, self->session, self->handle, &beat));
+	while (now_ms() < end) {
+		expect_answered(_metadata, self);
+		ASSERT_FALSE(client_event(&self->ev, &ev, 100));
+	}
+	ASSERT_EQ(0, stat_of(_metadata, self, SOCKBEAT_A_STATS_SILENCES));
+	ASSERT_TRUE(client_event(&self->ev, &ev, PATIENCE_MS));
+	ASSERT_EQ(SOCKBEAT_EVENT_KIND_SILENT, ev.kind);
+}
+
+TEST_HARNESS_MAIN
