@@ -81,7 +81,7 @@ check-unit:	## unit tests on this host
 check-unit: deps-build deps-vm
 	@selftests/check unit
 
-check-vm:	## selftests in a VM (KERNEL=6.1, 6.12, 7 or debug)
+check-vm:	## selftests in a VM (KERNEL=6.1, 6.12, 7, debug or kcsan)
 check-vm: deps-build deps-vm
 	@selftests/check vm:$(or $(KERNEL),6.1)
 
@@ -93,9 +93,9 @@ check-kernels:	## selftests on 6.12 and on the newest kernel that Debian has
 check-kernels: deps deps-kernels
 	@selftests/check vm:6.12 vm:7
 
-check-debug:	## selftests on a kernel with KASAN, lockdep, kmemleak (first: 20 min)
+check-debug:	## selftests on a kernel with KASAN, lockdep, kmemleak and on one with KCSAN (first: 35 min)
 check-debug: deps deps-kernels
-	@selftests/check vm:debug
+	@selftests/check vm:debug vm:kcsan
 
 check-mutants:	## does each selftest notice the fault that it is there for? (MUTANT=pattern)
 check-mutants: deps kselftest

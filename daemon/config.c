@@ -18,6 +18,10 @@ static const char *const source_words[] = { "activity", "beat", "either", NULL }
 static const char *const trigger_words[] = { "level", "edge", NULL };
 static const char *const engine_words[] = { "auto", "kernel", "builtin", NULL };
 static const char *const epoll_words[] = { "level", "edge", NULL };
+static const char *const offload_words[] = { "off", "on", NULL };
+static const char *const profile_words[] = {
+	"native", "resp", "mqtt", "websocket", "http2", NULL
+};
 static const char *const when_full_words[] = { "close", "wait", NULL };
 #define when_work_full_words when_full_words
 static const char *const log_level_words[] = { "error", "warning", "info", "debug", NULL };
@@ -55,6 +59,10 @@ static const struct key keys[] = {
 	WORD(trigger, SOCKBEAT_TRIGGER_LEVEL),
 	WORD(engine, SOCKBEAT_ENGINE_AUTO),
 	WORD(epoll, CONFIG_EPOLL_EDGE),
+	WORD(offload, CONFIG_OFFLOAD_ON),
+	WORD(profile, 0),
+	NUMBER(min_heartbeat_interval_ms, 0, SOCKBEAT_MAX_TIMEOUT_MS, 1000),
+	NUMBER(probe_after_ms, 0, SOCKBEAT_MAX_TIMEOUT_MS, 0),
 	NUMBER(max_frame_bytes, 8, 65535, 65535),
 	NUMBER(max_frames_per_s, 0, 1000000, 100),
 	NUMBER(max_queue_bytes, 4096, 1 << 30, 1 << 18),

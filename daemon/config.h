@@ -20,6 +20,12 @@ enum config_epoll {
 	CONFIG_EPOLL_EDGE,
 };
 
+/* Whether the kernel answers heartbeats, where the engine can. */
+enum config_offload {
+	CONFIG_OFFLOAD_OFF,
+	CONFIG_OFFLOAD_ON,
+};
+
 /* When there is no room for what comes. */
 enum config_full {
 	CONFIG_FULL_CLOSE,
@@ -41,6 +47,10 @@ struct config {
 	uint32_t trigger;		/* enum sockbeat_trigger */
 	uint32_t engine;		/* enum sockbeat_engine */
 	uint32_t epoll;			/* enum config_epoll */
+	uint32_t offload;		/* enum config_offload */
+	uint32_t profile;		/* by its place among the words */
+	uint32_t min_heartbeat_interval_ms;
+	uint32_t probe_after_ms;	/* 0: never */
 	uint32_t max_frame_bytes;
 	uint32_t max_frames_per_s;	/* 0: no limit */
 	uint32_t max_queue_bytes;

@@ -97,12 +97,34 @@ void conn_free_buffers(struct conn *c)
 	buf_free(&c->out);
 }
 
+static size_t buf_waiting(const struct conn_buf *buf)
+{
+	return buf ? buf->end - buf->start : 0;
+}
+
+/* What was read and not answered is kept in @in, what was answered and not
+ * sent in @out.
+ */
+static void settle(struct conn *c)
+{
+	sockbeat_conn_done(&c->at, buf_waiting(c->in), buf_waiting(c->out));
+}
+
+static void sent_bytes(struct reactor *r, struct conn *c, size_t len)
+{
+	r->counters.bytes_out += len;
+	sockbeat_conn_count(&c->at, 0, len);
+}
+
 /**
  * conn_send - send bytes now, or queue what the socket has no room for
  * @r: the connection's reactor
  * @c: the connection
  * @data: the bytes
  * @len: how many
+ *
+ * Where the kernel may answer heartbeats again is said before the last byte is
+ * sent: the client may be quick.
  *
  * A connection whose queue grows over max_queue_bytes is not read from until
  * the queue is empty; what its last read asked for is still queued.
@@ -113,10 +135,11 @@ int conn_send(struct reactor *r, struct conn *c, const uint8_t *data, size_t len
 {
 	ssize_t sent = 0;
 
+	sockbeat_conn_done(&c->at, c->at.undone, buf_waiting(c->out) + len);
 	if (!c->out) {
 		sent = send(c->fd, data, len, MSG_NOSIGNAL);
 		if (sent == (ssize_t)len) {
-			r->counters.bytes_out += len;
+			sent_bytes(r, c, len);
 			return 0;
 		}
 		if (sent < 0) {
@@ -124,7 +147,7 @@ int conn_send(struct reactor *r, struct conn *c, const uint8_t *data, size_t len
 				return -CLOSE_RESET;
 			sent = 0;
 		}
-		r->counters.bytes_out += sent;
+		sent_bytes(r, c, sent);
 	}
 	if (buf_append(&c->out, data + sent, len - sent))
 		return -CLOSE_NO_MEMORY;
@@ -223,6 +246,7 @@ enum conn_state conn_feed_kept(struct reactor *r, struct conn *c)
 		reactor_close(r, c, -err);
 		return CONN_CLOSED;
 	}
+	settle(c);
 	reactor_watch(r, c);
 	return CONN_WAITING;
 }
@@ -254,7 +278,7 @@ static enum conn_state end_of_stream(struct reactor *r, struct conn *c)
 enum conn_state conn_on_readable(struct reactor *r, struct conn *c)
 {
 	for (int i = 0; i < READS_PER_TURN && conn_is_read(c); i++) {
-		ssize_t len = recv(c->fd, r->buf, sizeof(r->buf), 0);
+		ssize_t len = sockbeat_conn_read(&c->at, c->fd, r->buf, sizeof(r->buf));
 		int err;
 
 		if (!len)
@@ -271,6 +295,7 @@ enum conn_state conn_on_readable(struct reactor *r, struct conn *c)
 			reactor_close(r, c, -err);
 			return CONN_CLOSED;
 		}
+		settle(c);
 		if ((size_t)len < sizeof(r->buf) && !c->saw_hup)
 			return CONN_WAITING;
 	}
@@ -299,13 +324,14 @@ enum conn_state conn_on_writable(struct reactor *r, struct conn *c)
 		reactor_close(r, c, CLOSE_RESET);
 		return CONN_CLOSED;
 	}
-	r->counters.bytes_out += sent;
-	if (sent < (ssize_t)(c->out->end - c->out->start)) {
+	sent_bytes(r, c, sent);
+	if (sent < (ssize_t)buf_waiting(c->out)) {
 		buf_consume(c->out, sent);
 		return CONN_WAITING;
 	}
 
 	buf_free(&c->out);
+	settle(c);
 	if (c->at_end) {
 		if (!conn_is_idle(c)) {
 			reactor_watch(r, c);

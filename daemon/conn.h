@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
+#include "libsockbeat.h"
 #include "work.h"
 
 struct reactor;
@@ -57,6 +58,7 @@ struct conn_buf {
 /**
  * struct conn - a connection; its place in the reactor's table is its slot
  * @handle: the session's name for it, 0 while the slot is not in use
+ * @at: where we stand between frames, for the kernel that answers heartbeats
  * @in: received bytes that do not make up a frame yet, or NULL
  * @out: bytes that the socket had no room for, or NULL
  * @ready: link in the reactor's list of connections whose turn was cut short
@@ -82,6 +84,7 @@ struct conn_buf {
  */
 struct conn {
 	uint64_t handle;
+	struct sockbeat_conn at;
 	struct conn_buf *in;
 	struct conn_buf *out;
 	TAILQ_ENTRY(conn) ready;

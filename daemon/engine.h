@@ -13,6 +13,7 @@
 #include <time.h>
 
 #include "libsockbeat.h"
+#include "match.h"
 
 #define SB_TEXT_MAX	256
 
@@ -43,6 +44,9 @@ struct sb_retire {
  * @del: likewise
  * @recycle: likewise
  * @extend: likewise
+ * @profile: register a profile under an id, or forget that of the id where it
+ *	     is NULL; NULL where nothing has to be done
+ * @position: tell where the application stands, NULL where nobody wants to know
  * @beat: as sockbeat_beat()
  * @events: as sockbeat_events()
  * @get_stats: as sockbeat_get_stats()
@@ -61,6 +65,8 @@ struct sb_engine {
 		       const struct sb_retire *how);
 	int (*extend)(struct sockbeat *sb, struct sockbeat_peer *peers, size_t n,
 		      uint32_t delay_ms);
+	int (*profile)(struct sockbeat *sb, uint32_t id, const struct sb_profile *profile);
+	void (*position)(struct sockbeat *sb, uint64_t handle, uint32_t rx, uint32_t tx);
 	void (*beat)(struct sockbeat *sb, uint64_t handle);
 	int (*events)(struct sockbeat *sb, struct sockbeat_event *events, int max);
 	int (*get_stats)(struct sockbeat *sb, struct sockbeat_stats *stats);
@@ -106,6 +112,8 @@ struct sb_refs {
  * @capacity: slots
  * @recycle_delay_ms: default quarantine
  * @refs: references on handles
+ * @profile: registered profiles by id, NULL for none
+ * @check_positions: as in struct sockbeat_opts
  * @first: where a call is made in pieces, the number of the piece's first entry
  * @event_error: error to return when the events before it have been taken
  * @error: text of the first failure of the last call, empty for none
@@ -119,6 +127,8 @@ struct sockbeat {
 	uint32_t capacity;
 	uint32_t recycle_delay_ms;
 	struct sb_refs refs;
+	struct sb_profile *profile[SOCKBEAT_MAX_PROFILES + 1];
+	bool check_positions;
 	size_t first;
 	int event_error;
 	char error[SB_TEXT_MAX];
@@ -132,6 +142,18 @@ int sb_fail(struct sockbeat *sb, int err, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 void sb_fail_peer(struct sockbeat *sb, const char *what, size_t i,
 		  const struct sockbeat_peer *peer, const char *why);
+
+/* libsockbeat.c */
+void sb_begin_call(struct sockbeat *sb);
+int sb_check_range(struct sockbeat *sb, const char *what, const char *name, uint64_t value,
+		   uint64_t min, uint64_t max);
+
+/* offload.c */
+int sb_offload_check_peer(struct sockbeat *sb, const char *what,
+			  const struct sockbeat_peer *peer);
+void sb_offload_close(struct sockbeat *sb);
+int sb_offload_kernel_profile(struct sockbeat *sb, uint32_t id, const struct sb_profile *profile);
+void sb_offload_kernel_position(struct sockbeat *sb, uint64_t handle, uint32_t rx, uint32_t tx);
 
 /* recycle.c */
 void sb_refs_init(struct sb_refs *refs);

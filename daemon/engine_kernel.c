@@ -88,6 +88,13 @@ static int read_stats(const struct nlattr *nest, struct sockbeat_stats *stats)
 		U64(DEFERRALS, deferrals), U64(BAD_STAMPS, bad_stamps), U64(TICKS, ticks),
 		U64(TICK_NS, tick_ns), U64(CHECKS, checks), U64(POSTPONED, postponed),
 		U32(RECYCLING, recycling), U64(RECYCLES, recycles), U64(RECYCLED, recycled),
+		U64(ANSWERED, answered), U64(PASS_DATA, pass_data),
+		U64(PASS_PARTIAL, pass_partial), U64(PASS_POSITION, pass_position),
+		U64(PASS_QUEUE, pass_queue), U64(PASS_OWNED, pass_owned),
+		U64(PASS_MEMORY, pass_memory), U64(PASS_RATE, pass_rate),
+		U64(PASS_STATE, pass_state), U64(PASS_FOREIGN, pass_foreign),
+		U64(PROBES, probes), U64(PROBES_ANSWERED, probes_answered),
+		U64(PROBES_SKIPPED, probes_skipped),
 	};
 	const struct nlattr *tb[SOCKBEAT_A_STATS_MAX + 1];
 	unsigned int i;
@@ -481,6 +488,8 @@ const struct sb_engine sb_engine_kernel = {
 	.del = kernel_del,
 	.recycle = kernel_recycle,
 	.extend = kernel_extend,
+	.profile = sb_offload_kernel_profile,
+	.position = sb_offload_kernel_position,
 	.beat = kernel_beat,
 	.events = kernel_events,
 	.get_stats = kernel_get_stats,

@@ -48,6 +48,10 @@ static void put_conf(struct nlmsghdr *nlh, const struct sockbeat_peer *peer)
 		mnl_attr_put_u32(nlh, SOCKBEAT_A_PEER_SOURCE, peer->source);
 	if (peer->mask & SOCKBEAT_PEER_TRIGGER)
 		mnl_attr_put_u32(nlh, SOCKBEAT_A_PEER_TRIGGER, peer->trigger);
+	if (peer->mask & SOCKBEAT_PEER_PROFILE)
+		mnl_attr_put_u32(nlh, SOCKBEAT_A_PEER_PROFILE, peer->profile);
+	if (peer->mask & SOCKBEAT_PEER_PROBE)
+		mnl_attr_put_u32(nlh, SOCKBEAT_A_PEER_PROBE_AFTER_MS, peer->probe_after_ms);
 }
 
 static void put_entry(struct nlmsghdr *nlh, const struct sockbeat_peer *peer,
@@ -255,6 +259,11 @@ static int read_peer(const void *attrs, size_t len, struct sockbeat_info *info)
 	    !attr_read(tb[SOCKBEAT_A_PEER_LEFT_MS], &info->left_ms, sizeof(uint64_t)) ||
 	    !attr_read(tb[SOCKBEAT_A_PEER_TIMEOUT_MS], &info->timeout_ms, sizeof(uint32_t)) ||
 	    !attr_read(tb[SOCKBEAT_A_PEER_TCP_STATE], &info->tcp_state, sizeof(uint32_t)) ||
+	    !attr_read(tb[SOCKBEAT_A_PEER_PROFILE], &info->profile, sizeof(uint32_t)) ||
+	    !attr_read(tb[SOCKBEAT_A_PEER_PROBE_AFTER_MS], &info->probe_after_ms,
+		       sizeof(uint32_t)) ||
+	    !attr_read(tb[SOCKBEAT_A_PEER_RX_BEHIND], &info->rx_behind, sizeof(int32_t)) ||
+	    !attr_read(tb[SOCKBEAT_A_PEER_TX_BEHIND], &info->tx_behind, sizeof(int32_t)) ||
 	    !attr_read(tb[SOCKBEAT_A_PEER_STATE], &state, sizeof(state)) ||
 	    !attr_read(tb[SOCKBEAT_A_PEER_SOURCE], &source, sizeof(source)) ||
 	    !attr_read(tb[SOCKBEAT_A_PEER_TRIGGER], &trigger, sizeof(trigger)))

@@ -56,8 +56,8 @@ void sb_fail_peer(struct sockbeat *sb, const char *what, size_t i,
 			peer->handle, why);
 }
 
-static int check_range(struct sockbeat *sb, const char *what, const char *name, uint64_t value,
-		       uint64_t min, uint64_t max)
+int sb_check_range(struct sockbeat *sb, const char *what, const char *name, uint64_t value,
+		   uint64_t min, uint64_t max)
 {
 	if (value >= min && value <= max)
 		return 0;
@@ -70,22 +70,22 @@ static int check_opts(struct sockbeat *sb, const struct sockbeat_opts *opts)
 	const char *what = "session-new";
 	int err;
 
-	err = check_range(sb, what, "engine", opts->engine, 0, SOCKBEAT_ENGINE_BUILTIN);
+	err = sb_check_range(sb, what, "engine", opts->engine, 0, SOCKBEAT_ENGINE_BUILTIN);
 	if (!err)
-		err = check_range(sb, what, "capacity", opts->capacity, 1, SOCKBEAT_MAX_CAPACITY);
+		err = sb_check_range(sb, what, "capacity", opts->capacity, 1, SOCKBEAT_MAX_CAPACITY);
 	if (!err && opts->timeout_ms)
-		err = check_range(sb, what, "timeout_ms", opts->timeout_ms,
+		err = sb_check_range(sb, what, "timeout_ms", opts->timeout_ms,
 				  SOCKBEAT_MIN_TIMEOUT_MS, SOCKBEAT_MAX_TIMEOUT_MS);
 	if (!err && opts->renotify_ms)
-		err = check_range(sb, what, "renotify_ms", opts->renotify_ms,
+		err = sb_check_range(sb, what, "renotify_ms", opts->renotify_ms,
 				  SOCKBEAT_MIN_TIMEOUT_MS, SOCKBEAT_MAX_TIMEOUT_MS);
 	if (!err && opts->recycle_delay_ms != SOCKBEAT_NO_DELAY)
-		err = check_range(sb, what, "recycle_delay_ms", opts->recycle_delay_ms, 0,
+		err = sb_check_range(sb, what, "recycle_delay_ms", opts->recycle_delay_ms, 0,
 				  SOCKBEAT_MAX_DELAY_MS);
 	if (!err)
-		err = check_range(sb, what, "source", opts->source, 0, SOCKBEAT_SOURCE_EITHER);
+		err = sb_check_range(sb, what, "source", opts->source, 0, SOCKBEAT_SOURCE_EITHER);
 	if (!err)
-		err = check_range(sb, what, "trigger", opts->trigger, 0, SOCKBEAT_TRIGGER_EDGE);
+		err = sb_check_range(sb, what, "trigger", opts->trigger, 0, SOCKBEAT_TRIGGER_EDGE);
 	return err;
 }
 
@@ -99,18 +99,21 @@ static void check_peers(struct sockbeat *sb, const char *what, struct sockbeat_p
 
 	for (peer = peers; peer < peers + n; peer++) {
 		snprintf(entry, sizeof(entry), "%s: entry %zu", what, (size_t)(peer - peers));
-		err = check_range(sb, entry, "mask", peer->mask, 0,
+		err = sb_check_range(sb, entry, "mask", peer->mask, 0,
 				  SOCKBEAT_PEER_TIMEOUT | SOCKBEAT_PEER_SOURCE |
-				  SOCKBEAT_PEER_TRIGGER);
+				  SOCKBEAT_PEER_TRIGGER | SOCKBEAT_PEER_PROFILE |
+				  SOCKBEAT_PEER_PROBE);
 		if (!err && (peer->mask & SOCKBEAT_PEER_TIMEOUT))
-			err = check_range(sb, entry, "timeout_ms", peer->timeout_ms,
+			err = sb_check_range(sb, entry, "timeout_ms", peer->timeout_ms,
 					  SOCKBEAT_MIN_TIMEOUT_MS, SOCKBEAT_MAX_TIMEOUT_MS);
 		if (!err && (peer->mask & SOCKBEAT_PEER_SOURCE))
-			err = check_range(sb, entry, "source", peer->source, 0,
+			err = sb_check_range(sb, entry, "source", peer->source, 0,
 					  SOCKBEAT_SOURCE_EITHER);
 		if (!err && (peer->mask & SOCKBEAT_PEER_TRIGGER))
-			err = check_range(sb, entry, "trigger", peer->trigger, 0,
+			err = sb_check_range(sb, entry, "trigger", peer->trigger, 0,
 					  SOCKBEAT_TRIGGER_EDGE);
+		if (!err)
+			err = sb_offload_check_peer(sb, entry, peer);
 		peer->error = err;
 	}
 }
@@ -175,6 +178,7 @@ int sockbeat_open(struct sockbeat **sbp, const struct sockbeat_opts *opts)
 	err = check_opts(sb, &o);
 	if (err)
 		return err;
+	sb->check_positions = o.check_positions;
 	if (o.engine == SOCKBEAT_ENGINE_AUTO)
 		return open_auto(sb, &o);
 	snprintf(sb->reason, sizeof(sb->reason), "the caller asked for it");
@@ -228,6 +232,7 @@ void sockbeat_close(struct sockbeat *sb)
 	if (!sb)
 		return;
 	sb_refs_close(&sb->refs);
+	sb_offload_close(sb);
 	if (sb->engine)
 		sb->engine->close(sb);
 	free(sb);
@@ -328,7 +333,7 @@ static int count_done(const struct sockbeat_peer *peers, size_t n)
 }
 
 /* What the last call left to say is void. */
-static void begin_call(struct sockbeat *sb)
+void sb_begin_call(struct sockbeat *sb)
 {
 	sb->error[0] = '\0';
 	sb->first = 0;
@@ -358,7 +363,7 @@ int sockbeat_add(struct sockbeat *sb, struct sockbeat_peer *peers, size_t n)
 {
 	int err;
 
-	begin_call(sb);
+	sb_begin_call(sb);
 	check_peers(sb, "peer-add", peers, n);
 	err = sb->engine->add(sb, peers, n);
 	if (err)
@@ -384,7 +389,7 @@ int sockbeat_set(struct sockbeat *sb, struct sockbeat_peer *peers, size_t n)
 {
 	int err;
 
-	begin_call(sb);
+	sb_begin_call(sb);
 	check_peers(sb, "peer-set", peers, n);
 	err = sb->engine->set(sb, peers, n);
 	return err ? err : count_done(peers, n);
@@ -408,7 +413,7 @@ int sockbeat_del(struct sockbeat *sb, const uint64_t *handles, size_t n)
 	size_t i, m, done = 0;
 	int err;
 
-	begin_call(sb);
+	sb_begin_call(sb);
 	for (; n; n -= m, handles += m, sb->first += m) {
 		m = fill_chunk(peers, handles, n);
 		err = sb->engine->del(sb, peers, m);
@@ -428,7 +433,7 @@ static int check_delay(struct sockbeat *sb, const char *what, uint32_t *delay_ms
 {
 	if (*delay_ms == SOCKBEAT_DEFAULT_DELAY)
 		*delay_ms = sb->recycle_delay_ms;
-	return check_range(sb, what, "delay_ms", *delay_ms, 0, SOCKBEAT_MAX_DELAY_MS);
+	return sb_check_range(sb, what, "delay_ms", *delay_ms, 0, SOCKBEAT_MAX_DELAY_MS);
 }
 
 /**
@@ -456,10 +461,10 @@ int sockbeat_recycle(struct sockbeat *sb, const uint64_t *handles, size_t n, uin
 	size_t m, done = 0;
 	int err;
 
-	begin_call(sb);
+	sb_begin_call(sb);
 	err = check_delay(sb, "peer-recycle", &how.delay_ms);
 	if (!err)
-		err = check_range(sb, "peer-recycle", "end", end, 0, SOCKBEAT_END_ABORT);
+		err = sb_check_range(sb, "peer-recycle", "end", end, 0, SOCKBEAT_END_ABORT);
 #ifdef SOCKBEAT_TEST_UNSAFE
 	how.delay_ms = 0;
 #endif
@@ -489,7 +494,7 @@ int sockbeat_extend(struct sockbeat *sb, const uint64_t *handles, size_t n, uint
 	size_t m, done = 0;
 	int err;
 
-	begin_call(sb);
+	sb_begin_call(sb);
 	err = check_delay(sb, "recycle-extend", &delay_ms);
 	for (; !err && n; n -= m, handles += m, sb->first += m) {
 		m = fill_chunk(peers, handles, n);
@@ -526,7 +531,7 @@ int sockbeat_events(struct sockbeat *sb, struct sockbeat_event *events, int max)
 {
 	int n, got = sb->event_error;
 
-	begin_call(sb);
+	sb_begin_call(sb);
 	if (max < 1)
 		return sb_fail(sb, -EINVAL, "events: max %d is below 1", max);
 	sb->event_error = 0;
@@ -558,7 +563,7 @@ int sockbeat_get_stats(struct sockbeat *sb, struct sockbeat_stats *stats)
 {
 	int err;
 
-	begin_call(sb);
+	sb_begin_call(sb);
 	memset(stats, 0, sizeof(*stats));
 	err = sb->engine->get_stats(sb, stats);
 	if (!err)
@@ -576,7 +581,7 @@ int sockbeat_get_stats(struct sockbeat *sb, struct sockbeat_stats *stats)
  */
 int sockbeat_get(struct sockbeat *sb, uint64_t handle, struct sockbeat_info *info)
 {
-	begin_call(sb);
+	sb_begin_call(sb);
 	memset(info, 0, sizeof(*info));
 	return sb->engine->get(sb, handle, info);
 }
@@ -593,6 +598,6 @@ int sockbeat_get(struct sockbeat *sb, uint64_t handle, struct sockbeat_info *inf
 int sockbeat_list(struct sockbeat *sb, uint32_t states,
 		  int (*cb)(const struct sockbeat_info *info, void *arg), void *arg)
 {
-	begin_call(sb);
+	sb_begin_call(sb);
 	return sb->engine->list(sb, states, cb, arg);
 }

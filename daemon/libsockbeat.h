@@ -18,8 +18,10 @@
 #ifndef LIBSOCKBEAT_H
 #define LIBSOCKBEAT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 #include <linux/sockbeat.h>
 
 #ifdef __cplusplus
@@ -48,6 +50,9 @@ enum sockbeat_engine {
  * @recycle_delay_ms: default quarantine of recycled peers, 1..SOCKBEAT_MAX_DELAY_MS;
  *		      0 for the engine's default (60000, or what the module's
  *		      recycle_delay_ms says), SOCKBEAT_NO_DELAY for none
+ * @check_positions: for debugging: have sockbeat_conn_done() ask the kernel
+ *		     whether all reads and writes were counted; costs a request
+ *		     each
  */
 struct sockbeat_opts {
 	enum sockbeat_engine engine;
@@ -57,6 +62,7 @@ struct sockbeat_opts {
 	enum sockbeat_source source;
 	enum sockbeat_trigger trigger;
 	uint32_t recycle_delay_ms;
+	bool check_positions;
 };
 
 /* In place of a delay: the session's default, or none where 0 means that. */
@@ -69,6 +75,8 @@ struct sockbeat_opts {
 #define SOCKBEAT_PEER_TIMEOUT	(1u << 0)
 #define SOCKBEAT_PEER_SOURCE	(1u << 1)
 #define SOCKBEAT_PEER_TRIGGER	(1u << 2)
+#define SOCKBEAT_PEER_PROFILE	(1u << 3)
+#define SOCKBEAT_PEER_PROBE	(1u << 4)
 
 /**
  * struct sockbeat_peer - one entry of a batch
@@ -80,6 +88,10 @@ struct sockbeat_opts {
  * @timeout_ms: SOCKBEAT_MIN_TIMEOUT_MS .. SOCKBEAT_MAX_TIMEOUT_MS
  * @source: what counts as heard
  * @trigger: how often the peer is reported while silent
+ * @profile: which heartbeats the kernel answers, by the number that
+ *	     sockbeat_profile_set() was given; 0 for none
+ * @probe_after_ms: silence after which the kernel sends the profile's probe,
+ *		    0 .. SOCKBEAT_MAX_TIMEOUT_MS, 0 for never; kernel engine only
  */
 struct sockbeat_peer {
 	int fd;
@@ -90,6 +102,8 @@ struct sockbeat_peer {
 	uint32_t timeout_ms;
 	enum sockbeat_source source;
 	enum sockbeat_trigger trigger;
+	uint32_t profile;
+	uint32_t probe_after_ms;
 };
 
 /**
@@ -126,6 +140,11 @@ struct sockbeat_event {
  * @source: what counts as heard
  * @trigger: how often it is reported
  * @tcp_state: what TCP says of the socket, 0 when it is gone
+ * @profile: its profile, 0 for none
+ * @probe_after_ms: silence after which it is probed, 0 for never
+ * @rx_behind: with a profile: bytes that were read from the socket beyond
+ *	       where the application says it stands
+ * @tx_behind: likewise for bytes written; negative while some still wait
  */
 struct sockbeat_info {
 	uint64_t handle;
@@ -138,6 +157,10 @@ struct sockbeat_info {
 	enum sockbeat_source source;
 	enum sockbeat_trigger trigger;
 	uint32_t tcp_state;
+	uint32_t profile;
+	uint32_t probe_after_ms;
+	int32_t rx_behind;
+	int32_t tx_behind;
 };
 
 /**
@@ -152,6 +175,9 @@ struct sockbeat_stats {
 	uint64_t events, messages, deferrals, bad_stamps;
 	uint64_t ticks, tick_ns, checks, postponed;
 	uint64_t recycles, recycled;
+	uint64_t answered, pass_data, pass_partial, pass_position, pass_queue;
+	uint64_t pass_owned, pass_memory, pass_rate, pass_state, pass_foreign;
+	uint64_t probes, probes_answered, probes_skipped;
 	uint32_t held;
 	uint64_t held_total, stale;
 };
@@ -189,6 +215,88 @@ int sockbeat_extend(struct sockbeat *sb, const uint64_t *handles, size_t n, uint
 /* References, for threads that work for a peer. */
 int sockbeat_conn_get(struct sockbeat *sb, uint64_t handle);
 void sockbeat_conn_put(struct sockbeat *sb, uint64_t handle);
+
+/**
+ * struct sockbeat_pattern - one kind of heartbeat frame
+ * @value: the frame
+ * @len: its length, 1 .. SOCKBEAT_MAX_FRAME_BYTES
+ * @mask: bits of @value that have to be met, @len bytes; NULL for all
+ * @reply: the answer, NULL for none
+ * @reply_len: its length, up to SOCKBEAT_MAX_FRAME_BYTES
+ * @copy_from: first byte of the frame that is copied into the answer
+ * @copy_to: where in the answer it goes
+ * @copy_bytes: how many are copied
+ * @answers_probe: the frame answers a probe, and is expected only then
+ */
+struct sockbeat_pattern {
+	const void *value;
+	size_t len;
+	const void *mask;
+	const void *reply;
+	size_t reply_len;
+	size_t copy_from, copy_to, copy_bytes;
+	bool answers_probe;
+};
+
+/**
+ * struct sockbeat_profile - a protocol's heartbeats
+ * @name: for logs and configuration
+ * @min_interval_ms: heartbeats that come sooner after one that the kernel
+ *		     answered go to the application; 0 for no limit
+ * @probe: what makes a peer of this protocol answer, NULL where there is none
+ * @probe_len: its length, up to SOCKBEAT_MAX_FRAME_BYTES
+ * @patterns: kinds of frames, tried in order
+ * @n_patterns: how many, 1 .. SOCKBEAT_MAX_PATTERNS
+ */
+struct sockbeat_profile {
+	const char *name;
+	uint32_t min_interval_ms;
+	const void *probe;
+	size_t probe_len;
+	const struct sockbeat_pattern *patterns;
+	size_t n_patterns;
+};
+
+/* Heartbeat offload: profiles, the shipped ones by name: native, resp, mqtt,
+ * websocket, http2.  Ids are 1 .. SOCKBEAT_MAX_PROFILES.
+ */
+const struct sockbeat_profile *sockbeat_profile_named(const char *name);
+const struct sockbeat_profile *sockbeat_profile_shipped(size_t i);
+int sockbeat_profile_set(struct sockbeat *sb, uint32_t id, const struct sockbeat_profile *profile);
+int sockbeat_profile_del(struct sockbeat *sb, uint32_t id);
+int sockbeat_profile_match(struct sockbeat *sb, uint32_t id, const void *data, size_t len,
+			   void *reply, size_t *reply_len);
+
+/**
+ * struct sockbeat_conn - where an application stands in one connection
+ * @sb: the session
+ * @handle: the peer
+ * @read: bytes read since sockbeat_conn_begin(), modulo 2^32
+ * @written: bytes written since then
+ * @undone: bytes of @read that it is not done with
+ * @unsent: bytes that still have to be written
+ *
+ * Embedded by the user, one for each connection, for one thread at a time.  The
+ * kernel answers heartbeats only where it knows that the application stands
+ * between two frames, and it knows by these.
+ */
+struct sockbeat_conn {
+	struct sockbeat *sb;
+	uint64_t handle;
+	uint32_t read, written;
+	uint32_t undone, unsent;
+};
+
+/* Heartbeat offload: positions.  Read and write with the two wrappers, or count
+ * what was read and written by other means, and after each round say what is
+ * left to do.
+ */
+void sockbeat_conn_begin(struct sockbeat *sb, struct sockbeat_conn *conn, uint64_t handle);
+ssize_t sockbeat_conn_read(struct sockbeat_conn *conn, int fd, void *buf, size_t len);
+ssize_t sockbeat_conn_write(struct sockbeat_conn *conn, int fd, const void *buf, size_t len);
+void sockbeat_conn_count(struct sockbeat_conn *conn, size_t read, size_t written);
+int sockbeat_conn_done(struct sockbeat_conn *conn, size_t undone, size_t unsent);
+int sockbeat_conn_check(const struct sockbeat_conn *conn);
 
 /* Events: when sockbeat_fd() is readable, call until it returns less than
  * @max.  Never blocks; 0 when there is nothing.

@@ -171,8 +171,12 @@ static unsigned int take_clients(struct reactor *r, int listen_fd)
 			close(fd);
 			continue;
 		}
-		memset(&r->peers[n], 0, sizeof(r->peers[n]));
-		r->peers[n++].fd = fd;
+		r->peers[n++] = (struct sockbeat_peer){
+			.fd = fd,
+			.mask = r->is_offloading ? SOCKBEAT_PEER_PROFILE | SOCKBEAT_PEER_PROBE : 0,
+			.profile = REACTOR_PROFILE,
+			.probe_after_ms = r->config->probe_after_ms,
+		};
 	}
 	return n;
 }
@@ -184,10 +188,23 @@ static void refuse(struct reactor *r, int fd, enum close_cause cause)
 	close(fd);
 }
 
+/* A socket whose callbacks somebody else uses is served without offload. */
+static void track_plainly(struct reactor *r, struct sockbeat_peer *peer)
+{
+	log_warning("offload refused reactor=%u error=\"%s\"", r->index, sockbeat_strerror(r->sb));
+	peer->mask = 0;
+	sockbeat_add(r->sb, peer, 1);
+}
+
 static void track_clients(struct reactor *r, unsigned int n)
 {
 	int added = sockbeat_add(r->sb, r->peers, n);
 	uint64_t now_ms = reactor_now_ms();
+
+	for (unsigned int i = 0; added >= 0 && i < n; i++) {
+		if (r->peers[i].error == -EBUSY && r->peers[i].mask)
+			track_plainly(r, &r->peers[i]);
+	}
 
 	for (unsigned int i = 0; i < n; i++) {
 		const struct sockbeat_peer *peer = &r->peers[i];

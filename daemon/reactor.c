@@ -380,6 +380,27 @@ static int open_listeners(struct reactor *r, struct config *config)
 	return listener_watch(r, true);
 }
 
+static int set_profile(struct reactor *r)
+{
+	const char *name = config_word("profile", r->config->profile);
+	struct sockbeat_profile profile = *sockbeat_profile_named(name);
+
+	if (r->config->probe_after_ms && !profile.probe) {
+		log_error("probe_after_ms: %u, but profile %s has no probe",
+			  r->config->probe_after_ms, name);
+		return -EINVAL;
+	}
+	r->is_native = !strcmp(name, "native");
+	r->is_offloading = r->config->offload == CONFIG_OFFLOAD_ON &&
+			   sockbeat_engine(r->sb) == SOCKBEAT_ENGINE_KERNEL;
+	if (r->config->probe_after_ms && !r->is_offloading && !r->index)
+		log_warning("probe_after_ms is of no use: %s",
+			    r->config->offload == CONFIG_OFFLOAD_OFF ? "offload is off" :
+			    "the builtin engine sends no probes");
+	profile.min_interval_ms = r->config->min_heartbeat_interval_ms;
+	return sockbeat_profile_set(r->sb, REACTOR_PROFILE, &profile);
+}
+
 static int open_session(struct reactor *r)
 {
 	const struct config *config = r->config;
@@ -395,6 +416,8 @@ static int open_session(struct reactor *r)
 	};
 	int err = sockbeat_open(&r->sb, &opts);
 
+	if (!err)
+		err = set_profile(r);
 	if (err < 0) {
 		log_error("session engine=%s error=\"%s\"", config_word("engine", config->engine),
 			  r->sb ? sockbeat_strerror(r->sb) : strerror(-err));

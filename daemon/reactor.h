@@ -76,6 +76,8 @@ struct reactor_shared {
  * @listen_fd: as many as the settings name
  * @listen_ready: bit for each listener that epoll reported in this turn
  * @session_more: the session may have more events than were taken
+ * @is_native: the profile is that of the native frames
+ * @is_offloading: the kernel answers heartbeats
  * @accept_paused: no descriptors or slots were left: listeners are off epoll
  * @accept_retry_ms: when to try accept() again if nothing closes before
  * @draining: no more connections, only the queues of the present ones
@@ -109,6 +111,8 @@ struct reactor {
 	int wake_fd;
 	int listen_fd[CONFIG_MAX_LISTEN];
 	uint32_t listen_ready;
+	bool is_native;
+	bool is_offloading;
 	bool accept_paused;
 	uint64_t accept_retry_ms;
 	bool session_more;
@@ -177,6 +181,9 @@ void drain_end(struct reactor *r, struct conn *c);
 bool drain_check(struct reactor *r, struct conn *c);
 
 /* Marks of what is not a connection; handles are never that small. */
+/* The id of the session's only profile. */
+#define REACTOR_PROFILE		1
+
 #define REACTOR_MARK_WAKE	0
 #define REACTOR_MARK_SESSION	1
 #define REACTOR_MARK_LISTEN	16

@@ -50,6 +50,37 @@ static long end_cause(enum frame_result result)
 	}
 }
 
+/* A frame, and the answer where that is not the frame itself. */
+struct request_frame {
+	struct frame native;
+	uint8_t reply[SOCKBEAT_MAX_FRAME_BYTES];
+	size_t reply_len;
+	bool is_foreign;
+};
+
+/* The first frame there: a heartbeat of the profile, or a native frame. */
+static enum frame_result next_frame(struct reactor *r, const uint8_t *data, size_t len,
+				    struct request_frame *frame)
+{
+	int match;
+
+	frame->is_foreign = false;
+	if (r->is_native)
+		return frame_parse(data, len, r->config->max_frame_bytes, &frame->native);
+	match = sockbeat_profile_match(r->sb, REACTOR_PROFILE, data, len, frame->reply,
+				       &frame->reply_len);
+	if (!match)
+		return frame_parse(data, len, r->config->max_frame_bytes, &frame->native);
+	if (match < 0) {
+		frame->native.length = len + 1;
+		return FRAME_PARTIAL;
+	}
+	frame->native.length = match;
+	frame->native.type = FRAME_HEARTBEAT;
+	frame->is_foreign = true;
+	return FRAME_OK;
+}
+
 /* What became of a request for the pool. */
 enum request {
 	REQUEST_OK,
@@ -88,36 +119,40 @@ static long sleep_request(struct reactor *r, struct conn *c, const uint8_t *data
 	return REQUEST_OK;
 }
 
+/* Frames that are their own answer are done with when that is on its way. */
 static int echo(struct reactor *r, struct conn *c, const uint8_t *data, size_t len)
 {
+	c->at.undone -= len;
 	return len ? conn_send(r, c, data, len) : 0;
 }
 
-/* Frames of which some are for the pool: valid ones, @len bytes. Returns how
- * many bytes were used, fewer only when the connection was stalled; @frames and
- * @heartbeats say what was left then.
+/* Frames of which some are for the pool, or are not their own answer: valid
+ * ones, @len bytes. Returns how many bytes were used, fewer only when the
+ * connection was stalled; @frames and @heartbeats say what was left then.
  */
 static long mixed_frames(struct reactor *r, struct conn *c, const uint8_t *data, size_t len,
 			 uint32_t *frames, uint32_t *heartbeats)
 {
+	struct request_frame frame;
 	size_t echoed = 0, used = 0;
-	struct frame frame;
 	long ret;
 
 	for (; used < len; --*frames) {
-		frame_parse(data + used, len - used, r->config->max_frame_bytes, &frame);
-		if (frame.type == FRAME_SLEEP) {
+		next_frame(r, data + used, len - used, &frame);
+		if (frame.native.type == FRAME_SLEEP || frame.is_foreign) {
 			ret = echo(r, c, data + echoed, used - echoed);
-			if (!ret)
-				ret = sleep_request(r, c, data + used, frame.length);
+			if (!ret && frame.is_foreign && frame.reply_len)
+				ret = conn_send(r, c, frame.reply, frame.reply_len);
+			else if (!ret && !frame.is_foreign)
+				ret = sleep_request(r, c, data + used, frame.native.length);
 			if (ret < 0)
 				return ret;
 			if (ret == REQUEST_STALLED)
 				return used;
-			echoed = used + frame.length;
+			echoed = used + frame.native.length;
 		}
-		*heartbeats -= frame.type == FRAME_HEARTBEAT;
-		used += frame.length;
+		*heartbeats -= frame.native.type == FRAME_HEARTBEAT;
+		used += frame.native.length;
 	}
 	ret = echo(r, c, data + echoed, used - echoed);
 	return ret ? ret : (long)used;
@@ -135,28 +170,28 @@ static long sample_readable(struct reactor *r, struct conn *c, const uint8_t *da
 			    size_t len, size_t *need)
 {
 	enum frame_result result = FRAME_OK;
-	uint32_t frames = 0, heartbeats = 0, sleeps = 0;
-	struct frame frame;
+	uint32_t frames = 0, heartbeats = 0, others = 0;
+	struct request_frame frame;
 	size_t used = 0;
 	long cause, ret;
 
 	while (used < len) {
-		result = frame_parse(data + used, len - used, r->config->max_frame_bytes, &frame);
+		result = next_frame(r, data + used, len - used, &frame);
 		if (result != FRAME_OK)
 			break;
-		used += frame.length;
+		used += frame.native.length;
 		frames++;
-		heartbeats += frame.type == FRAME_HEARTBEAT;
-		sleeps += frame.type == FRAME_SLEEP;
+		heartbeats += frame.native.type == FRAME_HEARTBEAT;
+		others += frame.native.type == FRAME_SLEEP || frame.is_foreign;
 	}
 	if (result == FRAME_PARTIAL)
-		*need = frame.length;
+		*need = frame.native.length;
 
 	if (is_flood(r, c, frames)) {
 		count(r, c, frames, heartbeats);
 		return -CLOSE_FLOOD;
 	}
-	if (sleeps) {
+	if (others) {
 		uint32_t frames_left = frames, heartbeats_left = heartbeats;
 
 		ret = mixed_frames(r, c, data, used, &frames_left, &heartbeats_left);

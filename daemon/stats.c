@@ -35,6 +35,19 @@
 	X(recycling)		\
 	X(recycles)		\
 	X(recycled)		\
+	X(answered)		\
+	X(pass_data)		\
+	X(pass_partial)		\
+	X(pass_position)	\
+	X(pass_queue)		\
+	X(pass_owned)		\
+	X(pass_memory)		\
+	X(pass_rate)		\
+	X(pass_state)		\
+	X(pass_foreign)		\
+	X(probes)		\
+	X(probes_answered)	\
+	X(probes_skipped)	\
 	X(held)			\
 	X(held_total)		\
 	X(stale)

@@ -179,6 +179,7 @@ struct conn *reactor_open(struct reactor *r, uint64_t handle, int fd, uint64_t n
 
 	memset(c, 0, sizeof(*c));
 	c->handle = handle;
+	sockbeat_conn_begin(r->sb, &c->at, handle);
 	c->fd = fd;
 	c->window_ms = now_ms;
 	STAILQ_INIT(&c->line);

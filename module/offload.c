@@ -45,10 +45,12 @@
  * @generation: upper half of its handle; likewise
  * @probe_after_ms: silence after which it is probed, 0 for never; session->lock
  * @probed_ms: when a probe was last due; session->lock
- * @answered: tcp_jiffies32 when heartbeats were last taken; the socket's lock
- * @unanswered: probes sent whose answer was not seen; the socket's lock
+ * @answered: tcp_jiffies32 when a heartbeat was last answered; the socket's lock
+ * @heard: likewise when a frame was last taken, answers to probes included
+ * @unanswered: probes sent whose answer may still come; the socket's lock
  * @profile: id; written under session->lock
  * @has_answered: @answered is valid; the socket's lock
+ * @has_heard: @heard is valid; the socket's lock
  * @stranded: place in sb_stranded; sb_stranded_lock
  * @sk: there: the socket, with a reference
  */
@@ -58,9 +60,11 @@ struct sb_offload {
 	u32 probe_after_ms;
 	u64 probed_ms;
 	u32 answered;
+	u32 heard;
 	u32 unanswered;
 	u8 profile;
 	bool has_answered;
+	bool has_heard;
 	struct list_head stranded;
 	struct sock *sk;
 };
@@ -257,11 +261,37 @@ static bool sb_offload_is_flood(const struct sb_offload *offload,
 {
 	u32 ms = profile->min_interval_ms;
 
-	if (!ms)
+	if (!ms || !frames)
 		return false;
 	return frames > 1 ||
 	       (offload->has_answered &&
 		tcp_jiffies32 - offload->answered < msecs_to_jiffies(ms));
+}
+
+static void sb_offload_taken(struct sb_offload *offload, const struct sb_match *found)
+{
+	const struct sb_session *session = offload->peer->session;
+	u32 answered = found->frames - found->answers, now = tcp_jiffies32;
+
+	WRITE_ONCE(offload->heard, now);
+	WRITE_ONCE(offload->has_heard, true);
+	if (found->answers) {
+		offload->unanswered -= found->answers;
+		sb_count(session, SB_PROBES_ANSWERED, found->answers);
+	}
+	if (answered) {
+		offload->answered = now;
+		offload->has_answered = true;
+		sb_count(session, SB_ANSWERED, answered);
+	}
+}
+
+/* The application sees all that is unread, a probe's answer maybe included. */
+static void sb_offload_passed(struct sb_offload *offload, enum sb_count reason)
+{
+	if (reason != SB_PASS_PARTIAL)
+		offload->unanswered = 0;
+	sb_count(offload->peer->session, reason, 1);
 }
 
 /* Answer and take what is unread; called under RCU. */
@@ -307,11 +337,7 @@ static enum sb_count sb_offload_try(struct sock *sk, struct sb_offload *offload,
 	peer->tx_base += found.reply_bytes;
 	peer->rx_base += unread;
 	sb_offload_take(sk, unread);
-	offload->unanswered -= found.answers;
-	WRITE_ONCE(offload->answered, tcp_jiffies32);
-	WRITE_ONCE(offload->has_answered, true);
-	sb_count(peer->session, SB_PROBES_ANSWERED, found.answers);
-	sb_count(peer->session, SB_ANSWERED, found.frames - found.answers);
+	sb_offload_taken(offload, &found);
 	return SB_ANSWERED;
 }
 
@@ -330,7 +356,7 @@ static void sb_offload_ready(struct sock *sk)
 		verdict = sb_offload_try(sk, offload, unread);
 		rcu_read_unlock();
 		if (verdict != SB_ANSWERED)
-			sb_count(offload->peer->session, verdict, 1);
+			sb_offload_passed(offload, verdict);
 	}
 	read_unlock_bh(&sk->sk_callback_lock);
 	if (verdict != SB_ANSWERED)
@@ -554,9 +580,9 @@ static void sb_offload_rescue(struct work_struct *work)
  */
 bool sb_offload_heard(const struct sb_peer *peer, u32 *when)
 {
-	if (!peer->offload || !READ_ONCE(peer->offload->has_answered))
+	if (!peer->offload || !READ_ONCE(peer->offload->has_heard))
 		return false;
-	*when = READ_ONCE(peer->offload->answered);
+	*when = READ_ONCE(peer->offload->heard);
 	return true;
 }
 

@@ -105,6 +105,12 @@ static inline bool expect_end(int fd)
 	return !len || (len < 0 && errno == ECONNRESET);
 }
 
+/* Frames, or heartbeats, that were answered by the daemon or in its place. */
+static inline long long answered(FIXTURE_DATA(daemon) *self, const char *key)
+{
+	return sockbeatd_stat(&self->d, "", key) + sockbeatd_stat(&self->d, "session", "answered");
+}
+
 static inline long long closed(FIXTURE_DATA(daemon) *self, const char *cause)
 {
 	return sockbeatd_stat(&self->d, "closed", cause);

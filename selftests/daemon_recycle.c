@@ -67,8 +67,8 @@ TEST_F(daemon, sleep_between_echoes)
 	EXPECT_TRUE(expect(fd, wire_heartbeat, 8));
 	EXPECT_TRUE(expect(fd, echo[1], len[1]));
 	EXPECT_TRUE(expect(fd, sleep, SLEEP_BYTES));
-	EXPECT_EQ(4, sockbeatd_stat(&self->d, "", "frames"));
-	EXPECT_EQ(1, sockbeatd_stat(&self->d, "", "heartbeats"));
+	EXPECT_EQ(4, answered(self, "frames"));
+	EXPECT_EQ(1, answered(self, "heartbeats"));
 	close(fd);
 }
 
@@ -134,8 +134,8 @@ TEST_F(daemon, full_work_queue_waits)
 	EXPECT_EQ(0, memcmp(got + 2 * SLEEP_BYTES, more[1], SLEEP_BYTES));
 	EXPECT_TRUE(jobs_add_up(self));
 	EXPECT_EQ(5, work(self, "jobs_done"));
-	EXPECT_EQ(7, sockbeatd_stat(&self->d, "", "frames"));
-	EXPECT_EQ(2, sockbeatd_stat(&self->d, "", "heartbeats"));
+	EXPECT_EQ(7, answered(self, "frames"));
+	EXPECT_EQ(2, answered(self, "heartbeats"));
 	close(a);
 	close(b);
 	close(c);

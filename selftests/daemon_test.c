@@ -14,7 +14,7 @@ TEST_F(daemon, heartbeat_is_answered_by_itself)
 	fd = client(self);
 	for (int i = 0; i < 3; i++)
 		ASSERT_TRUE(is_served(fd));
-	EXPECT_EQ(3, sockbeatd_stat(&self->d, "", "heartbeats"));
+	EXPECT_EQ(3, answered(self, "heartbeats"));
 	EXPECT_EQ(1, sockbeatd_stat(&self->d, "", "connections"));
 	EXPECT_EQ(1, sockbeatd_stat(&self->d, "session", "live"));
 	close(fd);
@@ -53,8 +53,8 @@ TEST_F(daemon, many_frames_at_once)
 	}
 	ASSERT_TRUE(put(fd, wire, len));
 	ASSERT_TRUE(expect(fd, wire, len));
-	EXPECT_EQ(1000, sockbeatd_stat(&self->d, "", "frames"));
-	EXPECT_EQ(500, sockbeatd_stat(&self->d, "", "heartbeats"));
+	EXPECT_EQ(1000, answered(self, "frames"));
+	EXPECT_EQ(500, answered(self, "heartbeats"));
 	close(fd);
 }
 

@@ -265,6 +265,12 @@ static int total(bool dead)
 	return n;
 }
 
+/* Answered by the daemon, or by the kernel in its place. */
+static long heartbeats(void)
+{
+	return stat_of(NULL, "heartbeats") + stat_of("session", "answered");
+}
+
 static void draw(const char *phase)
 {
 	double t = (now_ms() - demo.start_ms) / 1000.0;
@@ -276,12 +282,12 @@ static void draw(const char *phase)
 	if (!demo.live_view) {
 		printf("%5.1f s  tracked %4ld  silent %3d  recycled %3ld  heartbeats %7ld  %s\n", t,
 		       stat_of("session", "live") + stat_of("session", "silent"),
-		       found(true) + found(false), gone, stat_of(NULL, "heartbeats"), phase);
+		       found(true) + found(false), gone, heartbeats(), phase);
 	} else {
 		printf("\033[K%5.1f s   %s\n", t, phase);
 		printf("\033[K  tracked %4ld   silent %3d   recycled %3ld   heartbeats answered %ld\n",
 		       stat_of("session", "live") + stat_of("session", "silent"),
-		       found(true) + found(false), gone, stat_of(NULL, "heartbeats"));
+		       found(true) + found(false), gone, heartbeats());
 		printf("\033[K  found dead: pulled %3d/%d   stopped %3d/%d\n", groups[PULLED].found,
 		       groups[PULLED].clients, groups[STOPPED].found, groups[STOPPED].clients);
 		printf("\033[K  false alarms: alive %d/%d   slow %d/%d\n", groups[ALIVE].found,

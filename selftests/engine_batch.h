@@ -91,9 +91,9 @@ TEST_F(session, bad_entries)
 	peer.trigger = 2;
 	ASSERT_EQ(0, sockbeat_add(self->sb, &peer, 1));
 	says(_metadata, self, "peer-add: entry 0", "trigger 2", "0..1");
-	peer.mask = 8;
+	peer.mask = 32;
 	ASSERT_EQ(0, sockbeat_add(self->sb, &peer, 1));
-	says(_metadata, self, "peer-add: entry 0", "mask 8", "0..7");
+	says(_metadata, self, "peer-add: entry 0", "mask 32", "0..31");
 	/* What is not meant is not looked at. */
 	peer.mask = 0;
 	ASSERT_EQ(1, sockbeat_add(self->sb, &peer, 1));
@@ -362,19 +362,21 @@ TEST_F(session, sleeps)
 }
 
 /* Ten thousand at once: each reported once, none early, none much late. */
-TEST_F_TIMEOUT(session, many, 120)
+TEST_F_TIMEOUT(session, many, 240)
 {
 	enum { MAX = 10000 };
 	static struct sockbeat_peer peer[MAX];
 	static struct sockbeat_event event[MAX];
 	static struct pair pairs[MAX / 2];
 	const int N = test_peers(MAX);
+	/* All of them have to be heard before the first falls silent. */
+	const uint32_t timeout_ms = getenv("SOCKBEAT_TEST_SLOW") ? 60000 : 3000;
 	uint64_t end, worst = 0;
 	int i, n, total = 0;
 
 	if (want_fds(N))
 		SKIP(return, "RLIMIT_NOFILE cannot be raised for %d sockets", N);
-	start(_metadata, self, (struct sockbeat_opts){ .capacity = N, .timeout_ms = 3000,
+	start(_metadata, self, (struct sockbeat_opts){ .capacity = N, .timeout_ms = timeout_ms,
 						       .trigger = SOCKBEAT_TRIGGER_EDGE });
 	ASSERT_EQ(0, tcp_pairs(AF_INET, pairs, N / 2));
 	for (i = 0; i < N; i++) {
@@ -387,7 +389,7 @@ TEST_F_TIMEOUT(session, many, 120)
 		send_byte(_metadata, self, pairs[i].server);
 		send_byte(_metadata, self, pairs[i].client);
 	}
-	end = clock_ms() + 10000;
+	end = clock_ms() + timeout_ms + 10000;
 	while (total < N) {
 		n = events_until(_metadata, self, event, N, end);
 		ASSERT_LT(0, n) TH_LOG("%d of %d reported", total, N);

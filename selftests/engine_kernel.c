@@ -278,4 +278,116 @@ TEST_F_TIMEOUT(session, small_buffer, 240)
 		tcp_abort(pairs[i].client);
 }
 
+/* Offload. */
+
+#define HEARTBEAT	"\0\10\0\0\0\0\0\0"
+
+static void beat_and_see(SELF, bool answered)
+{
+	struct pollfd pfd = { .events = POLLIN };
+	char bytes[8];
+
+	ASSERT_EQ(8, send(self->v4.client, HEARTBEAT, 8, 0));
+	pfd.fd = answered ? self->v4.client : self->v4.server;
+	ASSERT_EQ(1, poll(&pfd, 1, PATIENCE_MS));
+	pfd.fd = answered ? self->v4.server : self->v4.client;
+	ASSERT_EQ(0, poll(&pfd, 1, 0));
+	if (answered)
+		ASSERT_EQ(8, recv(self->v4.client, bytes, sizeof(bytes), MSG_WAITALL));
+}
+
+static struct sockbeat_conn begin_offload(SELF)
+{
+	struct sockbeat_peer peer = { .mask = SOCKBEAT_PEER_PROFILE, .profile = 1 };
+	struct sockbeat_conn conn;
+	uint64_t handle;
+
+	ASSERT_EQ(0, sockbeat_profile_set(self->sb, 1, sockbeat_profile_named("native")));
+	handle = add_as(_metadata, self, self->v4.server, 0, peer);
+	ASSERT_EQ(1, info_of(_metadata, self, handle).profile);
+	sockbeat_conn_begin(self->sb, &conn, handle);
+	return conn;
+}
+
+static void client_says(SELF, struct sockbeat_conn *conn, const char *text, size_t len)
+{
+	struct pollfd pfd = { .fd = self->v4.server, .events = POLLIN };
+	char bytes[64];
+
+	ASSERT_EQ(len, send(self->v4.client, text, len, 0));
+	ASSERT_EQ(1, poll(&pfd, 1, PATIENCE_MS));
+	ASSERT_EQ(len, sockbeat_conn_read(conn, self->v4.server, bytes, sizeof(bytes)));
+}
+
+/* Offload goes on after each round of an application that counts. */
+TEST_F(session, offload_between_frames)
+{
+	struct sockbeat_conn conn;
+	char bytes[16];
+
+	start(_metadata, self, (struct sockbeat_opts){ .capacity = 16, .check_positions = true });
+	conn = begin_offload(_metadata, self);
+	beat_and_see(_metadata, self, true);
+	client_says(_metadata, self, &conn, "frame+half", 10);
+	ASSERT_EQ(0, sockbeat_conn_done(&conn, 4, 0)) TH_LOG("%s", sockbeat_strerror(self->sb));
+	client_says(_metadata, self, &conn, "+rest", 5);
+	ASSERT_EQ(5, sockbeat_conn_write(&conn, self->v4.server, "reply", 5));
+	ASSERT_EQ(0, sockbeat_conn_done(&conn, 0, 0)) TH_LOG("%s", sockbeat_strerror(self->sb));
+	ASSERT_EQ(5, recv(self->v4.client, bytes, 5, MSG_WAITALL));
+	beat_and_see(_metadata, self, true);
+	ASSERT_EQ(2, stats_of(_metadata, self).answered);
+	ASSERT_EQ(1, stats_of(_metadata, self).pass_data);
+	ASSERT_EQ(1, stats_of(_metadata, self).pass_position);
+	/* What waits in the process is not overtaken. */
+	ASSERT_EQ(0, sockbeat_conn_done(&conn, 0, 3)) TH_LOG("%s", sockbeat_strerror(self->sb));
+	beat_and_see(_metadata, self, false);
+	ASSERT_EQ(2, stats_of(_metadata, self).pass_position);
+}
+
+TEST_F(session, offload_and_frames_undone)
+{
+	struct sockbeat_conn conn;
+
+	start(_metadata, self, (struct sockbeat_opts){ .capacity = 16 });
+	conn = begin_offload(_metadata, self);
+	client_says(_metadata, self, &conn, "request", 7);
+	ASSERT_EQ(0, sockbeat_conn_done(&conn, 7, 0));
+	beat_and_see(_metadata, self, false);
+}
+
+/* Who reads or writes behind the library's back is found. */
+TEST_F(session, offload_not_counted)
+{
+	struct sockbeat_conn conn;
+	char bytes[16];
+
+	start(_metadata, self, (struct sockbeat_opts){ .capacity = 16 });
+	conn = begin_offload(_metadata, self);
+	client_says(_metadata, self, &conn, "counted", 7);
+	ASSERT_EQ(0, sockbeat_conn_done(&conn, 0, 0));
+	ASSERT_EQ(0, sockbeat_conn_check(&conn)) TH_LOG("%s", sockbeat_strerror(self->sb));
+	ASSERT_EQ(4, send(self->v4.client, "lost", 4, 0));
+	ASSERT_EQ(4, recv(self->v4.server, bytes, sizeof(bytes), 0));
+	ASSERT_EQ(3, send(self->v4.server, "too", 3, 0));
+	ASSERT_EQ(-ESTALE, sockbeat_conn_check(&conn));
+	says(_metadata, self, "4 bytes read", "3 bytes written", "were not counted");
+	sockbeat_conn_count(&conn, 4, 3);
+	ASSERT_EQ(0, sockbeat_conn_done(&conn, 0, 0));
+	ASSERT_EQ(0, sockbeat_conn_check(&conn)) TH_LOG("%s", sockbeat_strerror(self->sb));
+}
+
+/* A handle of yesterday does not write into today's record. */
+TEST_F(session, offload_of_a_former_peer)
+{
+	struct sockbeat_conn old, conn;
+
+	start(_metadata, self, (struct sockbeat_opts){ .capacity = 1 });
+	old = begin_offload(_metadata, self);
+	forget(_metadata, self, old.handle);
+	conn = begin_offload(_metadata, self);
+	sockbeat_conn_done(&old, 0, 100);
+	beat_and_see(_metadata, self, true);
+	ASSERT_EQ(0, sockbeat_conn_check(&conn)) TH_LOG("%s", sockbeat_strerror(self->sb));
+}
+
 TEST_HARNESS_MAIN

@@ -193,5 +193,6 @@ static void says(SELF, const char *a, const char *b, const char *c)
 #include "engine_silence.h"
 #include "engine_batch.h"
 #include "engine_recycle.h"
+#include "engine_offload.h"
 
 #endif /* SELFTESTS_ENGINE_TESTS_H */

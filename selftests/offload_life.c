@@ -343,9 +343,12 @@ TEST_F(offload, probe_finds_a_peer_alive)
 {
 	struct peer_conf conf = { 2000, KEEP, KEEP, 0, GIVE(2), GIVE(500) };
 	uint64_t end = now_ms() + 6000;
+	struct profile p = with_probe;
 	struct event ev;
 
-	ASSERT_EQ(0, client_profile(&self->c, self->session, &with_probe)) {
+	/* That is about heartbeats, not about answers. */
+	p.min_interval_ms = 600000;
+	ASSERT_EQ(0, client_profile(&self->c, self->session, &p)) {
 		TH_LOG("%s", self->c.why);
 	}
 	ASSERT_EQ(0, client_set(&self->c, self->session, self->handle, &conf)) {
@@ -375,6 +378,25 @@ TEST_F(offload, answer_without_a_probe)
 {
 	ASSERT_EQ(0, client_profile(&self->c, self->session, &with_probe));
 	ASSERT_EQ(0, give_profile(&self->c, self->session, self->handle, 2));
+	client_sends(_metadata, self, "\212\200mask", 6);
+	ASSERT_TRUE(receives(self->pair.server, "\212\200mask", 6));
+	ASSERT_EQ(0, stat_of(_metadata, self, SOCKBEAT_A_STATS_PROBES_ANSWERED));
+}
+
+/* The application has seen the answer: there is none to be expected any more. */
+TEST_F(offload, answer_among_data)
+{
+	struct peer_conf conf = { KEEP, KEEP, KEEP, 0, GIVE(2), GIVE(300) };
+	struct peer_conf no_more = { KEEP, KEEP, KEEP, 0, 0, GIVE(0) };
+
+	ASSERT_EQ(0, client_profile(&self->c, self->session, &with_probe));
+	ASSERT_EQ(0, client_set(&self->c, self->session, self->handle, &conf));
+	ASSERT_TRUE(receives(self->pair.client, websocket_ping, 2));
+	ASSERT_EQ(0, client_set(&self->c, self->session, self->handle, &no_more));
+	client_sends(_metadata, self, "data\212\200mask", 10);
+	ASSERT_TRUE(receives(self->pair.server, "data\212\200mask", 10));
+	self->rx += 10;
+	stand(_metadata, self);
 	client_sends(_metadata, self, "\212\200mask", 6);
 	ASSERT_TRUE(receives(self->pair.server, "\212\200mask", 6));
 	ASSERT_EQ(0, stat_of(_metadata, self, SOCKBEAT_A_STATS_PROBES_ANSWERED));
