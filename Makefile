@@ -101,6 +101,10 @@ check-mutants:	## does each selftest notice the fault that it is there for? (MUT
 check-mutants: deps kselftest
 	@selftests/mutate $(MUTANT)
 
+check-stream:	## 10^6 frames through offload, every byte compared, on 1 to 4 processors (FRAMES=..., KERNEL=...)
+check-stream: deps kselftest
+	@selftests/stream $(or $(FRAMES),1000000) $(KERNEL)
+
 check-churn:	## 60 s of churn under TSan, ASan and helgrind each (SECONDS=...)
 check-churn: deps kselftest
 	@selftests/churn $(or $(SECONDS),60)
@@ -127,5 +131,5 @@ help:		## this
 	@awk -F ':\t+## ' '/^##@/ { print "\n" substr($$0, 5) } NF == 2 { printf "  %-14s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: all module daemon deps deps-all deps-build deps-vm deps-kernels deps-dkms clean run load unload dkms \
-	install uninstall check check-unit check-vm check-static check-kernels check-debug check-mutants check-churn kselftest \
+	install uninstall check check-unit check-vm check-static check-kernels check-debug check-mutants check-stream check-churn kselftest \
 	bench-daemon ynl ynl-check help

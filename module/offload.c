@@ -126,7 +126,7 @@ static struct sb_offload *sb_offload_of(const struct sock *sk)
 					       lockdep_is_held(&sk->sk_callback_lock));
 
 	if (READ_ONCE(sk->sk_data_ready) != sb_offload_ready &&
-	    !inet_csk(sk)->icsk_ulp_ops)
+	    !READ_ONCE(inet_csk(sk)->icsk_ulp_ops))
 		return NULL;
 	return (void *)((uintptr_t)data & SK_USER_DATA_PTRMASK);
 }
@@ -136,8 +136,8 @@ static bool sb_offload_is_plain(const struct sock *sk)
 {
 	const struct tcp_sock *tp = tcp_sk(sk);
 
-	return sk->sk_state == TCP_ESTABLISHED && !sk->sk_err &&
-	       !sk->sk_shutdown && !sock_flag(sk, SOCK_DEAD) &&
+	return sk->sk_state == TCP_ESTABLISHED && !READ_ONCE(sk->sk_err) &&
+	       !READ_ONCE(sk->sk_shutdown) && !sock_flag(sk, SOCK_DEAD) &&
 	       !tp->urg_data && !tp->repair &&
 	       READ_ONCE(sk->sk_peek_off) < 0 &&
 	       !(READ_ONCE(sk->sk_tsflags) & SOF_TIMESTAMPING_TX_RECORD_MASK);
@@ -167,7 +167,7 @@ static bool sb_offload_in_place(const struct sock *sk,
 static bool sb_offload_can_send(const struct sock *sk)
 {
 	return !tcp_send_head(sk) && !(tcp_sk(sk)->nonagle & TCP_NAGLE_CORK) &&
-	       sk->sk_wmem_queued < READ_ONCE(sk->sk_sndbuf);
+	       READ_ONCE(sk->sk_wmem_queued) < READ_ONCE(sk->sk_sndbuf);
 }
 
 /* What may be sent as one segment: the second of two might find no memory. */
@@ -334,8 +334,8 @@ static enum sb_count sb_offload_try(struct sock *sk, struct sb_offload *offload,
 	    !sb_offload_send(sk, scratch, scratch->out, found.reply_bytes))
 		return SB_PASS_MEMORY;
 
-	peer->tx_base += found.reply_bytes;
-	peer->rx_base += unread;
+	WRITE_ONCE(peer->tx_base, peer->tx_base + found.reply_bytes);
+	WRITE_ONCE(peer->rx_base, peer->rx_base + unread);
 	sb_offload_take(sk, unread);
 	sb_offload_taken(offload, &found);
 	return SB_ANSWERED;
@@ -472,7 +472,7 @@ int sb_offload_attach(struct sb_peer *peer, struct sb_offload *offload,
 	offload->peer = peer;
 	offload->generation = sb_peer_handle(peer) >> 32;
 	write_lock_bh(&sk->sk_callback_lock);
-	if (inet_csk(sk)->icsk_ulp_ops) {
+	if (READ_ONCE(inet_csk(sk)->icsk_ulp_ops)) {
 		*why = "socket has an upper layer protocol, such as kTLS: no offload";
 		err = -EBUSY;
 	} else if (sk->sk_user_data || sk->sk_data_ready != sb_default_ready) {
@@ -667,7 +667,7 @@ static bool sb_offload_try_probe(struct sock *sk, struct sb_offload *offload)
 	if (!n || n > sb_offload_room(sk) ||
 	    !sb_offload_send(sk, scratch, scratch->out, n))
 		return false;
-	peer->tx_base += n;
+	WRITE_ONCE(peer->tx_base, peer->tx_base + n);
 	offload->unanswered++;
 	return true;
 }
