@@ -51,22 +51,29 @@
  * @profile: id; written under session->lock
  * @has_answered: @answered is valid; the socket's lock
  * @has_heard: @heard is valid; the socket's lock
- * @stranded: place in sb_stranded; sb_stranded_lock
+ * @stranded: in place of the first four, when no socket leads here any more:
+ *	      place in sb_stranded; sb_stranded_lock
  * @sk: there: the socket, with a reference
  */
 struct sb_offload {
-	struct sb_peer *peer;
-	u32 generation;
-	u32 probe_after_ms;
-	u64 probed_ms;
+	union {
+		struct {
+			struct sb_peer *peer;
+			u32 generation;
+			u32 probe_after_ms;
+			u64 probed_ms;
+		};
+		struct {
+			struct list_head stranded;
+			struct sock *sk;
+		};
+	};
 	u32 answered;
 	u32 heard;
 	u32 unanswered;
 	u8 profile;
 	bool has_answered;
 	bool has_heard;
-	struct list_head stranded;
-	struct sock *sk;
 };
 
 /**
@@ -180,8 +187,9 @@ static u32 sb_offload_room(const struct sock *sk)
 }
 
 /* Send @n bytes, all or none.  Memory is made sure of first, so that TCP does
- * not stop half-way: the socket's own page fragment and its allocation flags
- * are those of a sleeping context, so both are lent to it.
+ * not stop half-way.  What the socket has is for a sleeping context: a page
+ * fragment of the current task, which may be in the middle of using it, and
+ * allocation flags.  Both are lent to it.
  */
 static bool sb_offload_send(struct sock *sk, struct sb_scratch *scratch,
 			    void *data, u32 n)
@@ -189,8 +197,9 @@ static bool sb_offload_send(struct sock *sk, struct sb_scratch *scratch,
 	struct msghdr msg = { .msg_flags = MSG_DONTWAIT | MSG_NOSIGNAL };
 	gfp_t gfp = GFP_ATOMIC | __GFP_NOWARN;
 	struct kvec vec = { data, n };
-	struct page_frag frag;
-	gfp_t allocation;
+	bool use_task_frag = sk->sk_use_task_frag;
+	gfp_t allocation = sk->sk_allocation;
+	struct page_frag frag = sk->sk_frag;
 	int sent;
 
 	if (!skb_page_frag_refill(n, &scratch->frag, gfp) ||
@@ -198,12 +207,12 @@ static bool sb_offload_send(struct sock *sk, struct sb_scratch *scratch,
 		return false;
 	iov_iter_kvec(&msg.msg_iter, ITER_SOURCE, &vec, 1, n);
 
-	frag = sk->sk_frag;
-	allocation = sk->sk_allocation;
 	sk->sk_frag = scratch->frag;
+	sk->sk_use_task_frag = false;
 	sk->sk_allocation = gfp;
 	sent = tcp_sendmsg_locked(sk, &msg, n);
 	sk->sk_allocation = allocation;
+	sk->sk_use_task_frag = use_task_frag;
 	scratch->frag = sk->sk_frag;
 	sk->sk_frag = frag;
 

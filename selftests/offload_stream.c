@@ -232,7 +232,8 @@ static bool serve(struct server *s, struct conn *c)
 	while (c->expected.made < s->frames) {
 		next_frame(&c->expected);
 		if (!is_beat(c->expected.frame))
-			WRONG(s, "server: frame %u did not come", c->expected.made);
+			WRONG(s, "server: connection %d: frame %u did not come, %u bytes of it did",
+			      (int)(c - s->conn), c->expected.made, c->in_len);
 		s->result.missing++;
 	}
 	close(c->fd);
@@ -374,7 +375,7 @@ static void send_some(struct sender *c, uint32_t id, uint32_t frames)
 }
 
 /* False at the end of the stream, or when another byte came than has to. */
-static bool receive_some(struct sender *c, char *why, size_t size)
+static bool receive_some(struct sender *c, uint32_t id, char *why, size_t size)
 {
 	uint8_t got[4096];
 	ssize_t n = recv(c->fd, got, 1 + chance(&c->state, sizeof(got)), MSG_DONTWAIT);
@@ -391,8 +392,9 @@ static bool receive_some(struct sender *c, char *why, size_t size)
 			c->answer_pos = 0;
 		}
 		if (got[i] != c->answer[c->answer_pos++]) {
-			snprintf(why, size, "client: answer %u is another at byte %u", c->in.made,
-				 c->answer_pos - 1);
+			snprintf(why, size, "client %u: answer %u is another at byte %u: %#x, not %#x of %u sent frames",
+				 id, c->in.made, c->answer_pos - 1, got[i],
+				 c->answer[c->answer_pos - 1], c->out.made);
 			return false;
 		}
 	}
@@ -453,7 +455,7 @@ static void run_senders(struct sender *c, uint32_t frames, char *why, size_t siz
 			if (pfd[i].revents & POLLOUT)
 				send_some(&c[i], i, frames);
 			if (pfd[i].revents & (POLLIN | POLLHUP))
-				c[i].at_end |= !receive_some(&c[i], why, size);
+				c[i].at_end |= !receive_some(&c[i], i, why, size);
 			if (c[i].fd >= 0 && is_over(&c[i], i, frames, why, size)) {
 				close(c[i].fd);
 				c[i].fd = -1;
@@ -495,6 +497,7 @@ FIXTURE_VARIANT(stream) {
 FIXTURE_VARIANT_ADD(stream, plain) { .loopback = true };
 FIXTURE_VARIANT_ADD(stream, loopback) { .offload = true, .loopback = true };
 FIXTURE_VARIANT_ADD(stream, veth) { .offload = true, .segments = true };
+FIXTURE_VARIANT_ADD(stream, plain_lossy) { .segments = true, .netem = LOSSY };
 FIXTURE_VARIANT_ADD(stream, lossy) { .offload = true, .segments = true, .netem = LOSSY };
 FIXTURE_VARIANT_ADD(stream, lossy_small) { .offload = true, .netem = LOSSY };
 
