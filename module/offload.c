@@ -224,8 +224,11 @@ static bool sb_offload_send(struct sock *sk, struct sb_scratch *scratch,
 	return sent == n;
 }
 
-/* Copy what is unread, without taking it.  Segments may overlap. */
-static bool sb_offload_peek(const struct sock *sk, u8 *in, u32 unread)
+/* What is unread, without taking it: where it lies or, when it is in more than
+ * one piece or in pages that somebody may write to, copied to @in; NULL for
+ * neither.  Segments may overlap.
+ */
+static const u8 *sb_offload_peek(const struct sock *sk, u8 *in, u32 unread)
 {
 	u32 seq = tcp_sk(sk)->copied_seq, done = 0;
 	const struct sk_buff *skb;
@@ -238,14 +241,16 @@ static bool sb_offload_peek(const struct sock *sk, u8 *in, u32 unread)
 		if (off >= skb->len)
 			continue;
 		n = min(skb->len - off, unread - done);
+		if (n == unread && off + n <= skb_headlen(skb))
+			return skb->data + off;
 		if (skb_copy_bits(skb, off, in + done, n))
-			return false;
+			return NULL;
 		done += n;
 		seq += n;
 		if (done == unread)
-			return true;
+			return in;
 	}
-	return false;
+	return NULL;
 }
 
 static int sb_offload_actor(read_descriptor_t *desc, struct sk_buff *skb,
@@ -311,6 +316,7 @@ static enum sb_count sb_offload_try(struct sock *sk, struct sb_offload *offload,
 	const struct sb_session_profile *p;
 	struct sb_scratch *scratch;
 	struct sb_match found;
+	const u8 *in;
 
 	if (sock_owned_by_user(sk))
 		return SB_PASS_OWNED;
@@ -323,9 +329,12 @@ static enum sb_count sb_offload_try(struct sock *sk, struct sb_offload *offload,
 	if (!sb_offload_in_place(sk, offload, true))
 		return SB_PASS_POSITION;
 	scratch = this_cpu_ptr(sb_scratch);
-	if (unread > SB_OFFLOAD_BYTES || !sb_offload_peek(sk, scratch->in, unread))
+	if (unread > SB_OFFLOAD_BYTES)
 		return SB_PASS_DATA;
-	switch (sb_match_all(&p->profile, scratch->in, unread,
+	in = sb_offload_peek(sk, scratch->in, unread);
+	if (!in)
+		return SB_PASS_DATA;
+	switch (sb_match_all(&p->profile, in, unread,
 			     offload->unanswered, scratch->out,
 			     sb_offload_room(sk), &found)) {
 	case SB_MATCH_DATA:
