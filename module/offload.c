@@ -308,7 +308,7 @@ static void sb_offload_passed(struct sb_offload *offload, enum sb_count reason)
 	sb_count(offload->peer->session, reason, 1);
 }
 
-/* Answer and take what is unread; called under RCU. */
+/* Answer and take what is unread.  BH is off, which RCU waits for too. */
 static enum sb_count sb_offload_try(struct sock *sk, struct sb_offload *offload,
 				    u32 unread)
 {
@@ -323,7 +323,7 @@ static enum sb_count sb_offload_try(struct sock *sk, struct sb_offload *offload,
 	if (READ_ONCE(sk->sk_data_ready) != sb_offload_ready ||
 	    inet_csk(sk)->icsk_ulp_ops)
 		return SB_PASS_FOREIGN;
-	p = rcu_dereference(peer->session->profile[READ_ONCE(offload->profile)]);
+	p = rcu_dereference_bh(peer->session->profile[READ_ONCE(offload->profile)]);
 	if (!p || !sb_offload_is_plain(sk))
 		return SB_PASS_STATE;
 	if (!sb_offload_in_place(sk, offload, true))
@@ -370,9 +370,7 @@ static void sb_offload_ready(struct sock *sk)
 	offload = sb_offload_of(sk);
 	unread = tcp_sk(sk)->rcv_nxt - tcp_sk(sk)->copied_seq;
 	if (offload && unread) {
-		rcu_read_lock();
 		verdict = sb_offload_try(sk, offload, unread);
-		rcu_read_unlock();
 		if (verdict != SB_ANSWERED)
 			sb_offload_passed(offload, verdict);
 	}
