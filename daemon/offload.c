@@ -93,7 +93,7 @@ static void convert(struct sb_profile *to, const struct sockbeat_profile *from)
 	to->n_patterns = from->n_patterns > UINT8_MAX ? UINT8_MAX : from->n_patterns;
 	to->probe_len = from->probe ? frame_len(from->probe_len) : 0;
 	copy_frame(to->probe, from->probe, to->probe_len);
-	for (size_t i = 0; i < from->n_patterns && i < SOCKBEAT_MAX_PATTERNS; i++)
+	for (size_t i = 0; i < from->n_patterns && from->n_patterns <= SOCKBEAT_MAX_PATTERNS; i++)
 		convert_pattern(&to->pattern[i], &from->patterns[i]);
 }
 

@@ -91,13 +91,12 @@ enum sb_match_kind sb_match_first(const struct sb_profile *profile,
 		p = &profile->pattern[i];
 		if (p->answers_probe && !probed)
 			continue;
-		if (!sb_pattern_fits(p, in, len < p->len ? len : p->len))
-			continue;
-		if (len >= p->len) {
+		if (len >= p->len && sb_pattern_fits(p, in, p->len)) {
 			*pattern = p;
 			return SB_MATCH_HEARTBEATS;
 		}
-		kind = SB_MATCH_PARTIAL;
+		if (len < p->len && sb_pattern_fits(p, in, len))
+			kind = SB_MATCH_PARTIAL;
 	}
 	return kind;
 }
