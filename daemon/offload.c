@@ -289,12 +289,14 @@ ssize_t sockbeat_conn_read(struct sockbeat_conn *conn, int fd, void *buf, size_t
  */
 ssize_t sockbeat_conn_write(struct sockbeat_conn *conn, int fd, const void *buf, size_t len)
 {
-	ssize_t sent = send(fd, buf, len, MSG_NOSIGNAL);
+	ssize_t sent;
 
-	if (sent > 0)
-		conn->written += sent;
-	conn->unsent = sent > 0 ? len - sent : len;
+	/* Before the last byte is sent: the client may be quick. */
+	conn->unsent = len;
 	publish(conn);
+	sent = send(fd, buf, len, MSG_NOSIGNAL);
+	if (sent > 0)
+		sockbeat_conn_count(conn, 0, sent);
 	return sent;
 }
 
@@ -306,7 +308,9 @@ ssize_t sockbeat_conn_write(struct sockbeat_conn *conn, int fd, const void *buf,
  *	    a heartbeat behind it may be
  * @unsent: bytes of the application's output that wait in the process
  *
- * Two stores to memory, unless the session checks positions.
+ * May be called before the write that @unsent is about: a client that is quick
+ * then finds the kernel ready for its next heartbeat.  Two stores to memory,
+ * unless the session checks positions.
  *
  * Return: 0, or what sockbeat_conn_check() says.
  */

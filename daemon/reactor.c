@@ -397,6 +397,8 @@ static int set_profile(struct reactor *r)
 		log_warning("probe_after_ms is of no use: %s",
 			    r->config->offload == CONFIG_OFFLOAD_OFF ? "offload is off" :
 			    "the builtin engine sends no probes");
+	if (r->config->probe_after_ms >= r->config->timeout_ms && !r->index)
+		log_warning("probe_after_ms is of no use: timeout_ms is not longer");
 	profile.min_interval_ms = r->config->min_heartbeat_interval_ms;
 	return sockbeat_profile_set(r->sb, REACTOR_PROFILE, &profile);
 }

@@ -52,6 +52,18 @@ void sb_hook_remove(struct sb_peer *peer)
 	rhashtable_remove_fast(&sb_socks, &peer->hash, sb_socks_params);
 }
 
+/**
+ * sb_hook_find - the peer of a socket
+ * @sk: the socket
+ *
+ * Context: under RCU, to which the peer's life is bound.
+ * Return: the peer, or NULL.
+ */
+struct sb_peer *sb_hook_find(const struct sock *sk)
+{
+	return rhashtable_lookup(&sb_socks, &sk, sb_socks_params);
+}
+
 /* Called by TCP with the socket's lock, before the new state is stored.  A
  * socket is at its end when it closes, and when both directions are shut: the
  * owner's close() does that first, though the handshake may take long.
@@ -69,7 +81,7 @@ static void sb_hook_state(void *data, const struct sock *sk,
 		return;
 
 	rcu_read_lock();
-	peer = rhashtable_lookup(&sb_socks, &sk, sb_socks_params);
+	peer = sb_hook_find(sk);
 	if (peer) {
 		session = peer->session;
 		spin_lock_bh(&session->lock);

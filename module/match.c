@@ -83,7 +83,6 @@ enum sb_match_kind sb_match_first(const struct sb_profile *profile,
 				  const u8 *in, size_t len, bool probed,
 				  const struct sb_pattern **pattern)
 {
-	enum sb_match_kind kind = SB_MATCH_DATA;
 	const struct sb_pattern *p;
 	unsigned int i;
 
@@ -95,10 +94,11 @@ enum sb_match_kind sb_match_first(const struct sb_profile *profile,
 			*pattern = p;
 			return SB_MATCH_HEARTBEATS;
 		}
+		/* How a stream is cut must not decide between two patterns. */
 		if (len < p->len && sb_pattern_fits(p, in, len))
-			kind = SB_MATCH_PARTIAL;
+			return SB_MATCH_PARTIAL;
 	}
-	return kind;
+	return SB_MATCH_DATA;
 }
 
 /**

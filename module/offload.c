@@ -47,7 +47,9 @@
  * @probed_ms: when a probe was last due; session->lock
  * @answered: tcp_jiffies32 when a heartbeat was last answered; the socket's lock
  * @heard: likewise when a frame was last taken, answers to probes included
- * @unanswered: probes sent whose answer may still come; the socket's lock
+ * @seen: @heard when it was last taken in; session->lock
+ * @expected: id of the profile whose probe may still be answered, 0 for none;
+ *	      the socket's lock
  * @profile: id; written under session->lock
  * @has_answered: @answered is valid; the socket's lock
  * @has_heard: @heard is valid; the socket's lock
@@ -70,7 +72,8 @@ struct sb_offload {
 	};
 	u32 answered;
 	u32 heard;
-	u32 unanswered;
+	u32 seen;
+	u8 expected;
 	u8 profile;
 	bool has_answered;
 	bool has_heard;
@@ -123,19 +126,33 @@ u64 sb_offload_sum(const struct sb_session *session, enum sb_count count)
 
 static void sb_offload_ready(struct sock *sk);
 
+static uintptr_t sb_offload_data(const struct sock *sk)
+{
+	return (uintptr_t)rcu_dereference_protected(__sk_user_data(sk),
+						    lockdep_is_held(&sk->sk_callback_lock));
+}
+
 /* The offload of a socket that leads here, in whatever chain of callbacks.
  * kTLS saves the callback that it finds and leaves sk_user_data alone; whoever
- * else comes later has taken over both.
+ * else comes later may have taken over either, so what is there is ours only
+ * if the socket's peer says so.
  */
 static struct sb_offload *sb_offload_of(const struct sock *sk)
 {
-	void *data = rcu_dereference_protected(__sk_user_data(sk),
-					       lockdep_is_held(&sk->sk_callback_lock));
+	uintptr_t data = sb_offload_data(sk);
+	struct sb_offload *offload = (void *)(data & SK_USER_DATA_PTRMASK);
+	struct sb_peer *peer;
+	bool ours;
 
-	if (READ_ONCE(sk->sk_data_ready) != sb_offload_ready &&
-	    !READ_ONCE(inet_csk(sk)->icsk_ulp_ops))
+	if ((data & ~SK_USER_DATA_PTRMASK) != SK_USER_DATA_NOCOPY)
 		return NULL;
-	return (void *)((uintptr_t)data & SK_USER_DATA_PTRMASK);
+	if (READ_ONCE(sk->sk_data_ready) == sb_offload_ready)
+		return offload;
+	rcu_read_lock();
+	peer = sb_hook_find(sk);
+	ours = peer && READ_ONCE(peer->offload) == offload;
+	rcu_read_unlock();
+	return ours ? offload : NULL;
 }
 
 /* Nothing is under way that a reply could get into. */
@@ -147,7 +164,8 @@ static bool sb_offload_is_plain(const struct sock *sk)
 	       !READ_ONCE(sk->sk_shutdown) && !sock_flag(sk, SOCK_DEAD) &&
 	       !tp->urg_data && !tp->repair &&
 	       READ_ONCE(sk->sk_peek_off) < 0 &&
-	       !(READ_ONCE(sk->sk_tsflags) & SOF_TIMESTAMPING_TX_RECORD_MASK);
+	       !(READ_ONCE(sk->sk_tsflags) & (SOF_TIMESTAMPING_TX_RECORD_MASK |
+					      SOF_TIMESTAMPING_OPT_ID));
 }
 
 /* The application stands between two frames, for its output at least. */
@@ -203,7 +221,7 @@ static bool sb_offload_send(struct sock *sk, struct sb_scratch *scratch,
 	int sent;
 
 	if (!skb_page_frag_refill(n, &scratch->frag, gfp) ||
-	    !sk_wmem_schedule(sk, SKB_TRUESIZE(MAX_TCP_HEADER) + n))
+	    !sk_wmem_schedule(sk, 2 * (SKB_TRUESIZE(MAX_TCP_HEADER) + n)))
 		return false;
 	iov_iter_kvec(&msg.msg_iter, ITER_SOURCE, &vec, 1, n);
 
@@ -219,6 +237,7 @@ static bool sb_offload_send(struct sock *sk, struct sb_scratch *scratch,
 	/* Half a frame is on its way and cannot be called back. */
 	if (WARN_ON_ONCE(sent > 0 && sent != n)) {
 		WRITE_ONCE(sk->sk_err, ENOBUFS);
+		WRITE_ONCE(sk->sk_shutdown, SHUTDOWN_MASK);
 		sk_error_report(sk);
 	}
 	return sent == n;
@@ -290,7 +309,7 @@ static void sb_offload_taken(struct sb_offload *offload, const struct sb_match *
 	WRITE_ONCE(offload->heard, now);
 	WRITE_ONCE(offload->has_heard, true);
 	if (found->answers) {
-		offload->unanswered -= found->answers;
+		offload->expected = 0;
 		sb_count(session, SB_PROBES_ANSWERED, found->answers);
 	}
 	if (answered) {
@@ -304,7 +323,7 @@ static void sb_offload_taken(struct sb_offload *offload, const struct sb_match *
 static void sb_offload_passed(struct sb_offload *offload, enum sb_count reason)
 {
 	if (reason != SB_PASS_PARTIAL)
-		offload->unanswered = 0;
+		offload->expected = 0;
 	sb_count(offload->peer->session, reason, 1);
 }
 
@@ -315,6 +334,7 @@ static enum sb_count sb_offload_try(struct sock *sk, struct sb_offload *offload,
 	struct sb_peer *peer = offload->peer;
 	const struct sb_session_profile *p;
 	struct sb_scratch *scratch;
+	u8 id = READ_ONCE(offload->profile);
 	struct sb_match found;
 	const u8 *in;
 
@@ -323,7 +343,7 @@ static enum sb_count sb_offload_try(struct sock *sk, struct sb_offload *offload,
 	if (READ_ONCE(sk->sk_data_ready) != sb_offload_ready ||
 	    inet_csk(sk)->icsk_ulp_ops)
 		return SB_PASS_FOREIGN;
-	p = rcu_dereference_bh(peer->session->profile[READ_ONCE(offload->profile)]);
+	p = rcu_dereference_bh(peer->session->profile[id]);
 	if (!p || !sb_offload_is_plain(sk))
 		return SB_PASS_STATE;
 	if (!sb_offload_in_place(sk, offload, true))
@@ -335,7 +355,7 @@ static enum sb_count sb_offload_try(struct sock *sk, struct sb_offload *offload,
 	if (!in)
 		return SB_PASS_DATA;
 	switch (sb_match_all(&p->profile, in, unread,
-			     offload->unanswered, scratch->out,
+			     id == offload->expected, scratch->out,
 			     sb_offload_room(sk), &found)) {
 	case SB_MATCH_DATA:
 		return SB_PASS_DATA;
@@ -487,6 +507,7 @@ int sb_offload_attach(struct sb_peer *peer, struct sb_offload *offload,
 
 	offload->peer = peer;
 	offload->generation = sb_peer_handle(peer) >> 32;
+	offload->seen = tcp_jiffies32 - 1;
 	write_lock_bh(&sk->sk_callback_lock);
 	if (READ_ONCE(inet_csk(sk)->icsk_ulp_ops)) {
 		*why = "socket has an upper layer protocol, such as kTLS: no offload";
@@ -498,7 +519,7 @@ int sb_offload_attach(struct sb_peer *peer, struct sb_offload *offload,
 		__rcu_assign_sk_user_data_with_flags(sk, offload,
 						     SK_USER_DATA_NOCOPY);
 		WRITE_ONCE(sk->sk_data_ready, sb_offload_ready);
-		peer->offload = offload;
+		WRITE_ONCE(peer->offload, offload);
 	}
 	write_unlock_bh(&sk->sk_callback_lock);
 	return err;
@@ -510,7 +531,7 @@ static bool sb_offload_unhook(struct sock *sk, struct sb_offload *offload)
 	bool restored = false;
 
 	write_lock_bh(&sk->sk_callback_lock);
-	if (offload && sb_offload_of(sk) == offload)
+	if (offload && (sb_offload_data(sk) & SK_USER_DATA_PTRMASK) == (uintptr_t)offload)
 		rcu_assign_sk_user_data(sk, NULL);
 	if (sk->sk_data_ready == sb_offload_ready) {
 		WRITE_ONCE(sk->sk_data_ready, sb_default_ready);
@@ -518,6 +539,18 @@ static bool sb_offload_unhook(struct sock *sk, struct sb_offload *offload)
 	}
 	write_unlock_bh(&sk->sk_callback_lock);
 	return restored;
+}
+
+/**
+ * sb_offload_withdraw - undo sb_offload_attach() at once
+ * @peer: the peer, whose socket's lock is held since; it keeps its offload
+ *
+ * Context: session->lock held.
+ */
+void sb_offload_withdraw(struct sb_peer *peer)
+{
+	if (peer->offload)
+		sb_offload_unhook(peer->sk, peer->offload);
 }
 
 /**
@@ -537,7 +570,7 @@ void sb_offload_detach(struct sb_peer *peer)
 
 	if (!offload)
 		return;
-	peer->offload = NULL;
+	WRITE_ONCE(peer->offload, NULL);
 	if (sb_offload_unhook(sk, offload)) {
 		sb_offload_free(offload);
 		return;
@@ -592,13 +625,19 @@ static void sb_offload_rescue(struct work_struct *work)
  * @when: set to that time in tcp_jiffies32
  *
  * Context: session->lock held.
- * Return: whether it did.
+ * Return: whether it did since the last call.
  */
-bool sb_offload_heard(const struct sb_peer *peer, u32 *when)
+bool sb_offload_heard(struct sb_peer *peer, u32 *when)
 {
-	if (!peer->offload || !READ_ONCE(peer->offload->has_heard))
+	struct sb_offload *offload = peer->offload;
+
+	if (!offload || !READ_ONCE(offload->has_heard))
 		return false;
-	*when = READ_ONCE(peer->offload->heard);
+	*when = READ_ONCE(offload->heard);
+	/* Only what is new is sure to be recent: these 32 bits wrap. */
+	if (*when == offload->seen)
+		return false;
+	offload->seen = *when;
 	return true;
 }
 
@@ -669,12 +708,14 @@ static bool sb_offload_try_probe(struct sock *sk, struct sb_offload *offload)
 	const struct sb_session_profile *p;
 	struct sb_scratch *scratch;
 	u32 n;
+	u8 id;
 
 	if (sock_owned_by_user(sk) || inet_csk(sk)->icsk_ulp_ops ||
 	    !sb_offload_is_plain(sk) ||
 	    !sb_offload_in_place(sk, offload, false) || !sb_offload_can_send(sk))
 		return false;
-	p = rcu_dereference(peer->session->profile[READ_ONCE(offload->profile)]);
+	id = READ_ONCE(offload->profile);
+	p = rcu_dereference(peer->session->profile[id]);
 	if (!p)
 		return false;
 	n = p->profile.probe_len;
@@ -684,7 +725,7 @@ static bool sb_offload_try_probe(struct sock *sk, struct sb_offload *offload)
 	    !sb_offload_send(sk, scratch, scratch->out, n))
 		return false;
 	WRITE_ONCE(peer->tx_base, peer->tx_base + n);
-	offload->unanswered++;
+	offload->expected = id;
 	return true;
 }
 

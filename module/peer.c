@@ -191,20 +191,20 @@ static int sb_peer_enter(struct sb_peer *peer, const struct sb_peer_conf *conf,
 		*why = "no free slot in the session";
 		return -ENOSPC;
 	}
+	sb_session_clear_slot(session, peer->index);
+	err = sb_peer_begin_offload(peer, conf, why);
+	if (err)
+		goto release;
+	/* Last: who is found by its socket is freed after a grace period. */
 	err = sb_hook_insert(peer);
 	if (err) {
-		sb_slot_release(session, peer->index);
+		sb_offload_withdraw(peer);
 		*why = err == -EEXIST ? "socket is tracked already" :
 		       err == -EBUSY ? "socket table is being resized" :
 				       "no memory for the socket table";
-		return err;
-	}
-	sb_session_clear_slot(session, peer->index);
-	err = sb_peer_begin_offload(peer, conf, why);
-	if (err) {
-		sb_hook_remove(peer);
-		sb_slot_release(session, peer->index);
-		return err;
+		if (err == -EBUSY)
+			err = -EAGAIN;
+		goto release;
 	}
 	/* Time before this moment is not held against the peer. */
 	peer->lrcvtime = READ_ONCE(inet_csk(peer->sk)->icsk_ack.lrcvtime);
@@ -214,9 +214,13 @@ static int sb_peer_enter(struct sb_peer *peer, const struct sb_peer_conf *conf,
 	session->stats.added++;
 	sb_peer_arm(peer);
 	return 0;
+
+release:
+	sb_slot_release(session, peer->index);
+	return err;
 }
 
-/* Enter a socket in its lock, or say that a thread has it. */
+/* Enter a socket in its lock; -EAGAIN for what passes, as that a thread has it. */
 static int sb_peer_try_track(struct sb_peer *peer,
 			     const struct sb_peer_conf *conf, u64 *handle,
 			     const char **why)
@@ -229,7 +233,7 @@ static int sb_peer_try_track(struct sb_peer *peer,
 	bh_lock_sock(sk);
 	if (sock_owned_by_user(sk)) {
 		*why = "socket is in use by another thread";
-		err = -EBUSY;
+		err = -EAGAIN;
 	} else if (sk->sk_state == TCP_LISTEN) {
 		*why = "socket is listening";
 		err = -EINVAL;
@@ -276,9 +280,10 @@ int sb_peer_track(struct sb_peer *peer, const struct sb_peer_conf *conf,
 
 	for (;;) {
 		err = sb_peer_try_track(peer, conf, handle, why);
-		if (err != -EBUSY || sb_now_ms() >= until_ms ||
-		    fatal_signal_pending(current))
+		if (err != -EAGAIN)
 			return err;
+		if (sb_now_ms() >= until_ms || fatal_signal_pending(current))
+			return -EBUSY;
 		schedule_timeout_killable(1);
 	}
 }

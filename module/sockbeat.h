@@ -358,6 +358,7 @@ int sb_hook_init(void);
 void sb_hook_exit(void);
 int sb_hook_insert(struct sb_peer *peer);
 void sb_hook_remove(struct sb_peer *peer);
+struct sb_peer *sb_hook_find(const struct sock *sk);
 
 /* later.c: what is done for a request when generic netlink's lock is dropped */
 struct sb_later *sb_later_new(unsigned int n);
@@ -385,8 +386,9 @@ int sb_offload_check_conf(const struct sb_peer *peer,
 int sb_offload_attach(struct sb_peer *peer, struct sb_offload *offload,
 		      const char **why);
 void sb_offload_detach(struct sb_peer *peer);
+void sb_offload_withdraw(struct sb_peer *peer);
 void sb_offload_set(struct sb_peer *peer, const struct sb_peer_conf *conf);
-bool sb_offload_heard(const struct sb_peer *peer, u32 *when);
+bool sb_offload_heard(struct sb_peer *peer, u32 *when);
 u64 sb_offload_probe_ms(const struct sb_peer *peer);
 void sb_offload_check(struct sb_peer *peer, u64 now_ms);
 void sb_offload_probe(struct sb_session *session);

@@ -285,7 +285,13 @@ TEST_F(offload, ktls_was_there_first)
 	ASSERT_EQ(0, tcp_pair(&pair));
 	if (ktls(pair.server))
 		SKIP(return, "no kTLS in this kernel");
+	/* That does not pass, so it is tried once: one slot was taken for it. */
+	ASSERT_EQ(-EBUSY, client_add1(&self->c, self->session, pair.server,
+				      &(struct peer_conf){ KEEP, KEEP, KEEP, 0, GIVE(native.id) },
+				      &handle));
+	EXPECT_STREQ("socket has an upper layer protocol, such as kTLS: no offload", self->c.why);
 	ASSERT_EQ(0, client_add1(&self->c, self->session, pair.server, NULL, &handle));
+	ASSERT_EQ(2, (uint32_t)handle);
 	ASSERT_EQ(-EBUSY, give_profile(&self->c, self->session, handle, native.id));
 	EXPECT_STREQ("socket has an upper layer protocol, such as kTLS: no offload", self->c.why);
 	tcp_pair_close(&pair);
@@ -400,6 +406,38 @@ TEST_F(offload, answer_among_data)
 	client_sends(_metadata, self, "\212\200mask", 6);
 	ASSERT_TRUE(receives(self->pair.server, "\212\200mask", 6));
 	ASSERT_EQ(0, stat_of(_metadata, self, SOCKBEAT_A_STATS_PROBES_ANSWERED));
+}
+
+/* However many probes went unanswered, one answer is expected, and that of the
+ * profile that probed.
+ */
+TEST_F(offload, one_answer_is_expected)
+{
+	struct peer_conf conf = { KEEP, KEEP, KEEP, 0, GIVE(2), GIVE(200) };
+	struct peer_conf no_more = { KEEP, KEEP, KEEP, 0, 0, GIVE(0) };
+	struct profile other = with_probe;
+
+	other.id = 3;
+	ASSERT_EQ(0, client_profile(&self->c, self->session, &with_probe));
+	ASSERT_EQ(0, client_profile(&self->c, self->session, &other));
+	ASSERT_EQ(0, client_set(&self->c, self->session, self->handle, &conf));
+	for (int i = 0; i < 3; i++)
+		ASSERT_TRUE(receives(self->pair.client, websocket_ping, 2));
+	ASSERT_EQ(0, client_set(&self->c, self->session, self->handle, &no_more));
+	client_sends(_metadata, self, "\212\200mask", 6);
+	ASSERT_TRUE(reaches(_metadata, self, SOCKBEAT_A_STATS_PROBES_ANSWERED, 1));
+	client_sends(_metadata, self, "\212\200mask", 6);
+	ASSERT_TRUE(receives(self->pair.server, "\212\200mask", 6));
+	self->rx += 6;
+	stand(_metadata, self);
+
+	ASSERT_EQ(0, client_set(&self->c, self->session, self->handle, &conf));
+	ASSERT_TRUE(receives(self->pair.client, websocket_ping, 2));
+	ASSERT_EQ(0, client_set(&self->c, self->session, self->handle, &no_more));
+	ASSERT_EQ(0, give_profile(&self->c, self->session, self->handle, other.id));
+	client_sends(_metadata, self, "\212\200mask", 6);
+	ASSERT_TRUE(receives(self->pair.server, "\212\200mask", 6));
+	ASSERT_EQ(1, stat_of(_metadata, self, SOCKBEAT_A_STATS_PROBES_ANSWERED));
 }
 
 /* A probe may not get into the middle of a frame that the application sends. */
