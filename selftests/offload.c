@@ -270,8 +270,8 @@ TEST_F(offload, reader_that_does_not_read)
 /* Where only stamps of the application count, what it never saw counts too. */
 TEST_F(offload, counts_as_heard)
 {
-	struct peer_conf beat = { 1000, SOCKBEAT_SOURCE_BEAT, KEEP, 0 };
-	uint64_t end = now_ms() + 3000;
+	struct peer_conf beat = { 2000, SOCKBEAT_SOURCE_BEAT, KEEP, 0 };
+	uint64_t end = now_ms() + 5000;
 	struct event ev;
 
 	ASSERT_EQ(0, client_set(&self->c, self->session, self->handle, &beat));
