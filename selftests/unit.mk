@@ -4,8 +4,8 @@
 #   make -f selftests/unit.mk [SAN=asan|tsan|valgrind] [TESTS="unit_wheel ..."]
 #
 # A test is linked with what it needs of the daemon and the library, built with
-# the same sanitizer.  Further targets: build, and engine_kernel, which is the
-# test of the library on the module.
+# the same sanitizer.  Further targets: build; engine_kernel, which is the test of
+# the library on the module; offload_server, which is what offload_clients starts.
 
 here := $(dir $(realpath $(lastword $(MAKEFILE_LIST))))
 top  := $(realpath $(here)..)
@@ -28,7 +28,7 @@ san_flags_tsan := -fsanitize=thread
 ALL_CFLAGS := -std=gnu11 -O2 -g -Wall -Wextra -Wno-sign-compare -Wno-unused-parameter -Wno-missing-field-initializers \
 	      -I$(top)/daemon -I$(top)/module -I$(top)/uapi \
 	      -isystem $(ksft)/kselftest -isystem $(ksft) $(san_flags_$(san)) $(CFLAGS)
-LIBS := -Wl,--as-needed -lmnl -lconfuse -ljansson -lz -pthread
+LIBS := -Wl,--as-needed -lmnl -lconfuse -ljansson -lnettle -lz -pthread
 
 # How a test is started.  Sanitizers want a fixed layout of memory.
 run_asan     :=
@@ -49,7 +49,7 @@ check: build
 
 build: $(TESTS:%=$(BUILD)/%)
 
-engine_kernel: $(BUILD)/engine_kernel
+engine_kernel offload_server: %: $(BUILD)/%
 
 $(BUILD):
 	@mkdir -p $@
@@ -67,5 +67,5 @@ $(BUILD)/%: $(here)%.c $(wildcard $(here)*.h) $(BUILD)/unit.a
 	@printf '  CC      %s\n' '$(@F)'
 	@$(CC) $(ALL_CFLAGS) -o $@ $< $(BUILD)/unit.a $(LIBS)
 
-.PHONY: check build engine_kernel daemon
+.PHONY: check build engine_kernel offload_server daemon
 .DELETE_ON_ERROR:
