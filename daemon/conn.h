@@ -138,15 +138,15 @@ enum conn_state {
 
 enum conn_state conn_on_readable(struct reactor *r, struct conn *c);
 enum conn_state conn_on_writable(struct reactor *r, struct conn *c);
+enum conn_state conn_feed_kept(struct reactor *r, struct conn *c);
+bool conn_is_idle(const struct conn *c);
+int conn_send(struct reactor *r, struct conn *c, const uint8_t *data, size_t len);
+void conn_free_buffers(struct conn *c);
+
 /* Whether what a client sends is read now. */
 static inline bool conn_is_read(const struct conn *c)
 {
 	return !c->is_paused && !c->is_stalled;
 }
-
-enum conn_state conn_feed_kept(struct reactor *r, struct conn *c);
-bool conn_is_idle(const struct conn *c);
-int conn_send(struct reactor *r, struct conn *c, const uint8_t *data, size_t len);
-void conn_free_buffers(struct conn *c);
 
 #endif /* SOCKBEAT_CONN_H */

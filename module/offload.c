@@ -46,13 +46,13 @@
  * @probe_after_ms: silence after which it is probed, 0 for never; session->lock
  * @probed_ms: when a probe was last due; session->lock
  * @answered: tcp_jiffies32 when a heartbeat was last answered; the socket's lock
- * @heard: likewise when a frame was last taken, answers to probes included
+ * @heard: likewise when a frame was last taken, answers to probes included;
+ *	   just before the beginning where none was
  * @seen: @heard when it was last taken in; session->lock
  * @expected: id of the profile whose probe may still be answered, 0 for none;
  *	      the socket's lock
  * @profile: id; written under session->lock
  * @has_answered: @answered is valid; the socket's lock
- * @has_heard: @heard is valid; the socket's lock
  * @stranded: in place of the first four, when no socket leads here any more:
  *	      place in sb_stranded; sb_stranded_lock
  * @sk: there: the socket, with a reference
@@ -76,7 +76,6 @@ struct sb_offload {
 	u8 expected;
 	u8 profile;
 	bool has_answered;
-	bool has_heard;
 };
 
 /**
@@ -307,7 +306,6 @@ static void sb_offload_taken(struct sb_offload *offload, const struct sb_match *
 	u32 answered = found->frames - found->answers, now = tcp_jiffies32;
 
 	WRITE_ONCE(offload->heard, now);
-	WRITE_ONCE(offload->has_heard, true);
 	if (found->answers) {
 		offload->expected = 0;
 		sb_count(session, SB_PROBES_ANSWERED, found->answers);
@@ -507,7 +505,8 @@ int sb_offload_attach(struct sb_peer *peer, struct sb_offload *offload,
 
 	offload->peer = peer;
 	offload->generation = sb_peer_handle(peer) >> 32;
-	offload->seen = tcp_jiffies32 - 1;
+	offload->heard = tcp_jiffies32 - 1;
+	offload->seen = offload->heard;
 	write_lock_bh(&sk->sk_callback_lock);
 	if (READ_ONCE(inet_csk(sk)->icsk_ulp_ops)) {
 		*why = "socket has an upper layer protocol, such as kTLS: no offload";
@@ -631,7 +630,7 @@ bool sb_offload_heard(struct sb_peer *peer, u32 *when)
 {
 	struct sb_offload *offload = peer->offload;
 
-	if (!offload || !READ_ONCE(offload->has_heard))
+	if (!offload)
 		return false;
 	*when = READ_ONCE(offload->heard);
 	/* Only what is new is sure to be recent: these 32 bits wrap. */
@@ -702,6 +701,7 @@ void sb_offload_check(struct sb_peer *peer, u64 now_ms)
 	session->probe[session->n_probe++] = peer->sk;
 }
 
+/* Send a probe.  BH is off, as above. */
 static bool sb_offload_try_probe(struct sock *sk, struct sb_offload *offload)
 {
 	struct sb_peer *peer = offload->peer;
@@ -715,7 +715,7 @@ static bool sb_offload_try_probe(struct sock *sk, struct sb_offload *offload)
 	    !sb_offload_in_place(sk, offload, false) || !sb_offload_can_send(sk))
 		return false;
 	id = READ_ONCE(offload->profile);
-	p = rcu_dereference(peer->session->profile[id]);
+	p = rcu_dereference_bh(peer->session->profile[id]);
 	if (!p)
 		return false;
 	n = p->profile.probe_len;
@@ -739,11 +739,8 @@ static void sb_offload_probe_one(struct sb_session *session, struct sock *sk)
 	read_lock(&sk->sk_callback_lock);
 	offload = sb_offload_of(sk);
 	/* Meanwhile it may have been given to another session. */
-	if (offload && offload->peer->session == session) {
-		rcu_read_lock();
+	if (offload && offload->peer->session == session)
 		sent = sb_offload_try_probe(sk, offload);
-		rcu_read_unlock();
-	}
 	read_unlock(&sk->sk_callback_lock);
 	bh_unlock_sock(sk);
 	sb_count(session, sent ? SB_PROBES : SB_PROBES_SKIPPED, 1);

@@ -134,6 +134,20 @@ sb_profile_replace(struct sb_session *session, u32 id,
 	return old;
 }
 
+/* As sb_request_begin(), and read the profile's attributes. */
+static int sb_profile_begin(struct sb_request *req, struct nlattr **tb,
+			    struct sk_buff *skb, struct genl_info *info)
+{
+	int err = sb_request_begin(req, skb, info, 0, 0);
+
+	if (err)
+		return err;
+	err = sb_profile_attrs(tb, info);
+	if (err)
+		sb_request_end(req);
+	return err;
+}
+
 int sockbeat_nl_profile_set_doit(struct sk_buff *skb, struct genl_info *info)
 {
 	struct nlattr *tb[SOCKBEAT_A_PROFILE_MAX + 1];
@@ -141,12 +155,9 @@ int sockbeat_nl_profile_set_doit(struct sk_buff *skb, struct genl_info *info)
 	struct sb_request req;
 	int err;
 
-	err = sb_request_begin(&req, skb, info, 0, 0);
+	err = sb_profile_begin(&req, tb, skb, info);
 	if (err)
 		return err;
-	err = sb_profile_attrs(tb, info);
-	if (err)
-		goto end;
 	new = kzalloc(sizeof(*new), GFP_KERNEL_ACCOUNT);
 	if (!new) {
 		err = -ENOMEM;
@@ -171,20 +182,17 @@ int sockbeat_nl_profile_del_doit(struct sk_buff *skb, struct genl_info *info)
 	struct sb_request req;
 	int err;
 
-	err = sb_request_begin(&req, skb, info, 0, 0);
+	err = sb_profile_begin(&req, tb, skb, info);
 	if (err)
 		return err;
-	err = sb_profile_attrs(tb, info);
-	if (!err) {
-		old = sb_profile_replace(req.session,
-					 nla_get_u32(tb[SOCKBEAT_A_PROFILE_ID]), NULL);
-		if (old) {
-			kfree_rcu(old, rcu);
-		} else {
-			err = -ENOENT;
-			sb_extack(info->extack, tb[SOCKBEAT_A_PROFILE_ID],
-				  "session has no such profile");
-		}
+	old = sb_profile_replace(req.session,
+				 nla_get_u32(tb[SOCKBEAT_A_PROFILE_ID]), NULL);
+	if (old) {
+		kfree_rcu(old, rcu);
+	} else {
+		err = -ENOENT;
+		sb_extack(info->extack, tb[SOCKBEAT_A_PROFILE_ID],
+			  "session has no such profile");
 	}
 	sb_request_end(&req);
 	return err;

@@ -8,9 +8,9 @@
  */
 #define _GNU_SOURCE
 #include <sched.h>
-#include <sys/epoll.h>
 #include "sockbeatd.h"
 #include "tcp.h"
+#include "bench_tight.h"
 #include "../kselftest.h"
 
 #define CONNECTIONS		1000
@@ -45,37 +45,6 @@ static void pin(unsigned int number)
 			CPU_SET(cpu, &one);
 			sched_setaffinity(0, sizeof(one), &one);
 			return;
-		}
-	}
-}
-
-/* Answers anything with itself and does nothing else at all: no limit, no
- * check, not even a thought of what it does when write() takes less. With edge
- * triggers, which spare epoll a second look at each socket.
- */
-static void tight_loop(int listen_fd)
-{
-	struct epoll_event events[512], event = { .events = EPOLLIN, .data.fd = listen_fd };
-	static char buf[65536];
-	int epoll_fd = epoll_create1(0);
-
-	epoll_ctl(epoll_fd, EPOLL_CTL_ADD, listen_fd, &event);
-	for (;;) {
-		int n = epoll_wait(epoll_fd, events, 512, -1);
-
-		for (int i = 0; i < n; i++) {
-			int fd = events[i].data.fd;
-			ssize_t len;
-
-			if (fd == listen_fd) {
-				event.data.fd = accept4(listen_fd, NULL, NULL, SOCK_NONBLOCK);
-				event.events = EPOLLIN | EPOLLET;
-				epoll_ctl(epoll_fd, EPOLL_CTL_ADD, event.data.fd, &event);
-				continue;
-			}
-			len = read(fd, buf, sizeof(buf));
-			if (len <= 0 || write(fd, buf, len) != len)
-				close(fd);
 		}
 	}
 }

@@ -23,11 +23,11 @@
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <sched.h>
-#include <sys/epoll.h>
 #include <x86intrin.h>
 #include "sockbeatd.h"
 #include "tcp.h"
 #include "bench_peer.h"
+#include "bench_tight.h"
 #include "../kselftest.h"
 
 #define FEW			1000
@@ -96,37 +96,6 @@ static void expect_instruction_clock(void)
 	if (least < 2000000 || least > 2010000)
 		ksft_exit_skip("the clock does not count instructions: %llu for 2000000\n",
 			       (unsigned long long)least);
-}
-
-/* Edge triggers spare epoll a second look at each socket; recv() and send() are
- * shorter ways into TCP than read() and write().  No limit, no check, not even a
- * thought of what becomes of an answer that send() does not take.
- */
-static void tight_loop(int listen_fd)
-{
-	struct epoll_event events[512], event = { .events = EPOLLIN, .data.fd = listen_fd };
-	static char buf[4096];
-	int epoll_fd = epoll_create1(0);
-
-	epoll_ctl(epoll_fd, EPOLL_CTL_ADD, listen_fd, &event);
-	for (;;) {
-		int n = epoll_wait(epoll_fd, events, 512, -1);
-
-		for (int i = 0; i < n; i++) {
-			int fd = events[i].data.fd;
-			ssize_t len;
-
-			if (fd == listen_fd) {
-				event.data.fd = accept4(listen_fd, NULL, NULL, SOCK_NONBLOCK);
-				event.events = EPOLLIN | EPOLLET;
-				epoll_ctl(epoll_fd, EPOLL_CTL_ADD, event.data.fd, &event);
-				continue;
-			}
-			len = recv(fd, buf, sizeof(buf), 0);
-			if (len <= 0 || send(fd, buf, len, 0) < 0)
-				close(fd);
-		}
-	}
 }
 
 static void start_tight(struct server *server)

@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include "engine_tests.h"
 #include "param.h"
+#include "wire.h"
 
 /* The end of a socket is noticed at once, whatever the timeout. */
 TEST_F(session, gone_at_once)
@@ -280,14 +281,12 @@ TEST_F_TIMEOUT(session, small_buffer, 240)
 
 /* Offload. */
 
-#define HEARTBEAT	"\0\10\0\0\0\0\0\0"
-
 static void beat_and_see(SELF, bool answered)
 {
 	struct pollfd pfd = { .events = POLLIN };
 	char bytes[8];
 
-	ASSERT_EQ(8, send(self->v4.client, HEARTBEAT, 8, 0));
+	ASSERT_EQ(8, send(self->v4.client, wire_heartbeat, 8, 0));
 	pfd.fd = answered ? self->v4.client : self->v4.server;
 	ASSERT_EQ(1, poll(&pfd, 1, PATIENCE_MS));
 	pfd.fd = answered ? self->v4.server : self->v4.client;

@@ -8,6 +8,7 @@
 
 #include "owner.h"
 #include "offload.h"
+#include "wire.h"
 
 TEST_F(offload, answered_and_never_seen)
 {
@@ -24,10 +25,9 @@ TEST_F(offload, answered_and_never_seen)
 
 TEST_F(offload, several_at_once)
 {
-	char many[20 * HEARTBEAT_BYTES];
+	uint8_t many[20 * HEARTBEAT_BYTES];
 
-	for (int i = 0; i < 20; i++)
-		memcpy(many + i * HEARTBEAT_BYTES, HEARTBEAT, HEARTBEAT_BYTES);
+	wire_heartbeats(many, 20);
 	client_sends(_metadata, self, many, sizeof(many));
 	ASSERT_TRUE(receives(self->pair.client, many, sizeof(many)));
 	ASSERT_TRUE(reaches(_metadata, self, SOCKBEAT_A_STATS_ANSWERED, 20));
@@ -37,10 +37,9 @@ TEST_F(offload, several_at_once)
 /* More than is answered at once: the application does it, all of it. */
 TEST_F(offload, very_many_at_once)
 {
-	char many[200 * HEARTBEAT_BYTES];
+	uint8_t many[200 * HEARTBEAT_BYTES];
 
-	for (int i = 0; i < 200; i++)
-		memcpy(many + i * HEARTBEAT_BYTES, HEARTBEAT, HEARTBEAT_BYTES);
+	wire_heartbeats(many, 200);
 	client_sends(_metadata, self, many, sizeof(many));
 	ASSERT_TRUE(receives(self->pair.server, many, sizeof(many)));
 	ASSERT_EQ(0, stat_of(_metadata, self, SOCKBEAT_A_STATS_ANSWERED));
@@ -183,10 +182,9 @@ TEST_F(offload, owned_by_a_thread)
 TEST_F(offload, flood_reaches_the_application)
 {
 	struct profile slow = native;
-	char two[2 * HEARTBEAT_BYTES];
+	uint8_t two[2 * HEARTBEAT_BYTES];
 
-	memcpy(two, HEARTBEAT, HEARTBEAT_BYTES);
-	memcpy(two + HEARTBEAT_BYTES, HEARTBEAT, HEARTBEAT_BYTES);
+	wire_heartbeats(two, 2);
 	slow.min_interval_ms = 600000;
 	ASSERT_EQ(0, client_profile(&self->c, self->session, &slow));
 	client_sends(_metadata, self, two, sizeof(two));
