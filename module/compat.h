@@ -8,6 +8,7 @@
 #define _SOCKBEAT_COMPAT_H
 
 #include <linux/version.h>
+#include <linux/fs.h>
 #include <linux/hrtimer.h>
 #include <net/genetlink.h>
 
@@ -83,6 +84,25 @@ sb_compat_join_ops(struct genl_ops *ops, const struct genl_split_ops *split,
 #ifndef NL_SET_ERR_MSG_ATTR_FMT
 #define NL_SET_ERR_MSG_ATTR_FMT(extack, attr, fmt, args...)		\
 	sb_extack(extack, attr, sb_later_text(fmt, ##args))
+#endif
+
+/**
+ * sb_get_live_file - take a reference on a file that may be on its way out
+ * @file: where it is noted
+ *
+ * Context: what is noted there is not freed, as its release takes it away first.
+ * Return: the file, or NULL where its last reference is gone.
+ */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 7, 0)
+static inline struct file *sb_get_live_file(struct file **file)
+{
+	return get_file_rcu(*file) ? *file : NULL;
+}
+#else
+static inline struct file *sb_get_live_file(struct file **file)
+{
+	return get_file_active(file);
+}
 #endif
 
 static inline struct nlattr **sb_dump_attrs(struct netlink_callback *cb)

@@ -53,6 +53,14 @@ void sb_event_drop(struct sb_peer *peer)
 	peer->sending = false;
 }
 
+/* Has a peer been heard that was to be reported? */
+static bool sb_event_is_over(struct sb_peer *peer, u64 now_ms)
+{
+	if (peer->state == SOCKBEAT_STATE_SILENT)
+		return sb_peer_revive(peer, now_ms);
+	return peer->pending == SB_TELL_SUSPECT && sb_peer_clear(peer, now_ms);
+}
+
 /* Fill a message from the head of the list; returns the number of events. */
 static unsigned int sb_event_compose(struct sb_session *session,
 				     struct sk_buff *skb)
@@ -64,9 +72,7 @@ static unsigned int sb_event_compose(struct sb_session *session,
 	list_for_each_entry_safe(peer, next, &session->ready, ready) {
 		if (n == SB_EVENTS_MAX || scanned++ == SB_EVENT_SCAN_MAX)
 			break;
-		if (peer->state == SOCKBEAT_STATE_SILENT &&
-		    sb_peer_revive(peer, now_ms) &&
-		    peer->pending == SB_TELL_NOTHING)
+		if (sb_event_is_over(peer, now_ms) && peer->pending == SB_TELL_NOTHING)
 			continue;
 		if (!sb_message_put(skb, peer, now_ms))
 			break;
@@ -79,20 +85,17 @@ static unsigned int sb_event_compose(struct sb_session *session,
 /* The receiver has it: when does this peer come up again? */
 static void sb_event_delivered(struct sb_peer *peer, u64 now_ms)
 {
-	struct sb_session *session = peer->session;
-
 	if (peer->state == SOCKBEAT_STATE_RECYCLING) {
 		sb_recycle_told(peer, now_ms);
 		return;
 	}
-	peer->told = peer->pending == SB_TELL_SILENT;
+	peer->told = peer->pending == SB_TELL_SILENT ||
+		     peer->pending == SB_TELL_SUSPECT;
 	sb_event_drop(peer);
-	if (peer->state == SOCKBEAT_STATE_LIVE)
-		return;
-	if (peer->trigger == SOCKBEAT_TRIGGER_LEVEL)
-		sb_session_arm(session, peer, now_ms + session->renotify_ms);
-	else if (peer->state == SOCKBEAT_STATE_SILENT)
-		sb_session_arm(session, peer, now_ms + peer->timeout_ms);
+	if (peer->state == SOCKBEAT_STATE_SILENT ||
+	    (peer->state == SOCKBEAT_STATE_GONE &&
+	     peer->policy.trigger == SOCKBEAT_TRIGGER_LEVEL))
+		sb_peer_await(peer, sb_peer_again_ms(peer, now_ms));
 }
 
 static void sb_event_failed(struct sb_session *session)
@@ -104,7 +107,7 @@ static void sb_event_failed(struct sb_session *session)
 }
 
 static void sb_event_settle(struct sb_session *session, unsigned int n,
-			    int err)
+			    bool guard, int err)
 {
 	u64 now_ms = sb_now_ms();
 	struct sb_peer *peer;
@@ -133,15 +136,28 @@ static void sb_event_settle(struct sb_session *session, unsigned int n,
 	} else {
 		session->backoff_ms = 0;
 		session->stats.messages++;
-		session->stats.events += n;
+		session->stats.events += n + (guard != session->guard.told);
+		session->guard.told = guard;
 	}
+}
+
+/**
+ * sb_event_waits - whether a session has anything to tell
+ * @session: the session
+ *
+ * Context: session->lock held.
+ */
+bool sb_event_waits(const struct sb_session *session)
+{
+	return !list_empty(&session->ready) ||
+	       session->guard.active != session->guard.told;
 }
 
 static bool sb_event_wanted(struct sb_session *session)
 {
 	/* The port's closing is under way before it is notified. */
 	return session->net && session->port_sk &&
-	       !sock_flag(session->port_sk, SOCK_DEAD) && !list_empty(&session->ready) &&
+	       !sock_flag(session->port_sk, SOCK_DEAD) && sb_event_waits(session) &&
 	       (!session->backoff_ms || sb_now_ms() >= session->retry_ms);
 }
 
@@ -158,6 +174,7 @@ bool sb_event_flush(struct sb_session *session)
 {
 	int budget = READ_ONCE(sb_max_expire_per_tick);
 	struct sk_buff *skb;
+	bool guard, is_empty;
 	struct net *net;
 	unsigned int n;
 	u32 portid;
@@ -177,20 +194,24 @@ bool sb_event_flush(struct sb_session *session)
 			kfree_skb(skb);
 			break;
 		}
+		guard = session->guard.active;
+		is_empty = guard == session->guard.told ||
+			   !sb_message_put_guard(skb, session);
 		n = sb_event_compose(session, skb);
+		is_empty = is_empty && !n;
 		/* The namespace's exit waits for this work. */
 		net = session->net;
 		portid = session->portid;
 		spin_unlock_bh(&session->lock);
 
-		if (n)
+		if (!is_empty)
 			err = sb_message_send(net, skb, portid);
 		else
 			kfree_skb(skb);
 
 		spin_lock_bh(&session->lock);
-		if (n)
-			sb_event_settle(session, n, err);
+		if (!is_empty)
+			sb_event_settle(session, n, guard, err);
 		budget -= max(n, 1U);
 	}
 	n = sb_event_wanted(session);

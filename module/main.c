@@ -11,13 +11,19 @@
 
 #include "sockbeat.h"
 
+#define CREATE_TRACE_POINTS
+#include "trace.h"
+
 static int __init sb_init(void)
 {
 	int err;
 
-	err = sb_peer_init();
+	err = sb_user_init();
 	if (err)
 		return err;
+	err = sb_peer_init();
+	if (err)
+		goto user_exit;
 	err = sb_offload_init();
 	if (err)
 		goto peer_exit;
@@ -27,11 +33,16 @@ static int __init sb_init(void)
 	err = sb_session_init();
 	if (err)
 		goto hook_exit;
-	err = sb_netlink_init();
+	err = sb_sysfs_init();
 	if (err)
 		goto session_exit;
+	err = sb_netlink_init();
+	if (err)
+		goto sysfs_exit;
 	return 0;
 
+sysfs_exit:
+	sb_sysfs_exit();
 session_exit:
 	sb_session_exit();
 hook_exit:
@@ -40,17 +51,21 @@ offload_exit:
 	sb_offload_exit();
 peer_exit:
 	sb_peer_exit();
+user_exit:
+	sb_user_exit();
 	return err;
 }
 
 static void __exit sb_exit(void)
 {
 	sb_netlink_exit();
+	sb_sysfs_exit();
 	sb_later_exit();
 	sb_session_exit();
 	sb_hook_exit();
 	sb_offload_exit();
 	sb_peer_exit();
+	sb_user_exit();
 }
 
 module_init(sb_init);

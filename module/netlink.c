@@ -11,6 +11,7 @@
 #include <linux/file.h>
 #include <linux/module.h>
 #include <linux/slab.h>
+#include <linux/pid.h>
 #include <net/sock.h>
 
 #include "netlink.h"
@@ -54,20 +55,63 @@ static bool sb_sender_trusted(const struct sk_buff *skb,
 }
 
 /**
+ * sb_session_visible - whether a sender may see and command a session by its id
+ * @skb: the request
+ * @session: a session in the sender's namespace
+ *
+ * The user who made it may, and who administers the network namespace.
+ */
+bool sb_session_visible(struct sk_buff *skb, const struct sb_session *session)
+{
+	kuid_t uid = sb_user_uid(session->user);
+	const struct sock *sk = NETLINK_CB(skb).sk;
+
+	if (netlink_net_capable(skb, CAP_NET_ADMIN))
+		return true;
+	return uid_eq(uid, current_euid()) && sk->sk_socket && sk->sk_socket->file &&
+	       uid_eq(uid, sk->sk_socket->file->f_cred->euid);
+}
+
+/* Who may not see a session is told what is told of one that is not there. */
+static struct file *sb_session_by_id(struct sk_buff *skb, const struct nlattr *attr,
+				     struct netlink_ext_ack *extack)
+{
+	u32 id = nla_get_u32(attr);
+	struct file *file = sb_session_next(sock_net(skb->sk), id);
+
+	if (file) {
+		const struct sb_session *session = sb_session_of(file);
+
+		if (session->id == id && sb_session_visible(skb, session))
+			return file;
+		fput(file);
+	}
+	NL_SET_ERR_MSG_ATTR(extack, attr, "no session has this id");
+	return ERR_PTR(-ENOENT);
+}
+
+/**
  * sb_session_file - the file that a request names as its session
  * @skb: the request
- * @attr: its fd attribute, may be NULL
+ * @attrs: its attributes, of which fd or id names the session
  * @extack: for a reason
  *
+ * Context: process, may sleep.
  * Return: a session's file, to be put by the caller, or an error pointer:
- * -EINVAL, -EBADF, -EPERM.
+ * -EINVAL, -EBADF, -EPERM, -ENOENT.
  */
-struct file *sb_session_file(const struct sk_buff *skb,
-			     const struct nlattr *attr,
+struct file *sb_session_file(struct sk_buff *skb, struct nlattr **attrs,
 			     struct netlink_ext_ack *extack)
 {
+	const struct nlattr *attr = attrs[SOCKBEAT_A_SESSION_FD];
 	struct file *file;
 
+	if (attr && attrs[SOCKBEAT_A_SESSION_ID]) {
+		NL_SET_ERR_MSG_ATTR(extack, attr, "request names its session twice");
+		return ERR_PTR(-EINVAL);
+	}
+	if (attrs[SOCKBEAT_A_SESSION_ID])
+		return sb_session_by_id(skb, attrs[SOCKBEAT_A_SESSION_ID], extack);
 	if (!attr) {
 		NL_SET_ERR_MSG(extack, "request names no session fd");
 		return ERR_PTR(-EINVAL);
@@ -117,8 +161,7 @@ int sb_request_begin(struct sb_request *req, struct sk_buff *skb,
 	int err = 0;
 
 	memset(req, 0, sizeof(*req));
-	req->file = sb_session_file(skb, info->attrs[SOCKBEAT_A_SESSION_FD],
-				    info->extack);
+	req->file = sb_session_file(skb, info->attrs, info->extack);
 	if (IS_ERR(req->file))
 		return PTR_ERR(req->file);
 	req->session = sb_session_of(req->file);
@@ -139,7 +182,7 @@ int sb_request_begin(struct sb_request *req, struct sk_buff *skb,
  */
 void sb_request_kick(struct sb_session *session)
 {
-	if (list_empty(&session->ready))
+	if (!sb_event_waits(session))
 		return;
 	session->backoff_ms = 0;
 	sb_session_schedule(session, 0);
@@ -181,20 +224,8 @@ static struct sk_buff *sb_reply_session(struct sb_session *session,
 	if (!skb)
 		return NULL;
 	spin_lock_bh(&session->lock);
-	err = nla_put_s32(skb, SOCKBEAT_A_SESSION_FD, fd) ||
-	      nla_put_u32(skb, SOCKBEAT_A_SESSION_ID, session->id) ||
-	      nla_put_u32(skb, SOCKBEAT_A_SESSION_CAPACITY, session->capacity) ||
-	      nla_put_u32(skb, SOCKBEAT_A_SESSION_TIMEOUT_MS, session->timeout_ms) ||
-	      nla_put_u32(skb, SOCKBEAT_A_SESSION_RENOTIFY_MS, session->renotify_ms) ||
-	      nla_put_u32(skb, SOCKBEAT_A_SESSION_SOURCE, session->source) ||
-	      nla_put_u32(skb, SOCKBEAT_A_SESSION_TRIGGER, session->trigger) ||
-	      nla_put_u32(skb, SOCKBEAT_A_SESSION_RECYCLE_DELAY_MS,
-			  session->recycle_delay_ms) ||
-	      nla_put_u32(skb, SOCKBEAT_A_SESSION_TICK_MS, session->tick_ms) ||
-	      nla_put_u32(skb, SOCKBEAT_A_SESSION_PORT, session->portid) ||
-	      nla_put_u64_64bit(skb, SOCKBEAT_A_SESSION_CLOCK_MS, sb_now_ms(),
-				SOCKBEAT_A_SESSION_PAD) ||
-	      sb_put_stats(skb, session);
+	err = (fd >= 0 && nla_put_s32(skb, SOCKBEAT_A_SESSION_FD, fd)) ||
+	      sb_put_session(skb, session);
 	spin_unlock_bh(&session->lock);
 	if (err) {
 		nlmsg_free(skb);
@@ -204,27 +235,41 @@ static struct sk_buff *sb_reply_session(struct sb_session *session,
 	return skb;
 }
 
+static bool sb_get_u32(struct nlattr **attrs, unsigned int type, u32 *value)
+{
+	if (attrs[type])
+		*value = nla_get_u32(attrs[type]);
+	return attrs[type];
+}
+
 /* Settings that session-new and session-set share. */
 static void sb_session_conf(struct sb_session *session, struct nlattr **attrs)
 {
-	const struct nlattr *attr;
+	struct sb_policy *policy = &session->policy;
+	struct sb_guard *guard = &session->guard;
+	u32 value;
 
 	spin_lock_bh(&session->lock);
-	attr = attrs[SOCKBEAT_A_SESSION_TIMEOUT_MS];
-	if (attr)
-		WRITE_ONCE(session->timeout_ms, nla_get_u32(attr));
-	attr = attrs[SOCKBEAT_A_SESSION_RENOTIFY_MS];
-	if (attr)
-		session->renotify_ms = nla_get_u32(attr);
-	attr = attrs[SOCKBEAT_A_SESSION_SOURCE];
-	if (attr)
-		WRITE_ONCE(session->source, nla_get_u32(attr));
-	attr = attrs[SOCKBEAT_A_SESSION_TRIGGER];
-	if (attr)
-		WRITE_ONCE(session->trigger, nla_get_u32(attr));
-	attr = attrs[SOCKBEAT_A_SESSION_RECYCLE_DELAY_MS];
-	if (attr)
-		session->recycle_delay_ms = nla_get_u32(attr);
+	sb_get_u32(attrs, SOCKBEAT_A_SESSION_TIMEOUT_MS, &policy->timeout_ms);
+	sb_get_u32(attrs, SOCKBEAT_A_SESSION_RENOTIFY_MS, &policy->renotify_ms);
+	sb_get_u32(attrs, SOCKBEAT_A_SESSION_ACT_AFTER_MS, &policy->act_after_ms);
+	if (sb_get_u32(attrs, SOCKBEAT_A_SESSION_SOURCE, &value))
+		policy->source = value;
+	if (sb_get_u32(attrs, SOCKBEAT_A_SESSION_TRIGGER, &value))
+		policy->trigger = value;
+	if (sb_get_u32(attrs, SOCKBEAT_A_SESSION_ACTION, &value))
+		policy->action = value;
+	if (sb_get_u32(attrs, SOCKBEAT_A_SESSION_SUSPECT_PERCENT, &value))
+		policy->suspect_percent = value;
+	if (sb_get_u32(attrs, SOCKBEAT_A_SESSION_ADAPTIVE_BEATS, &value))
+		policy->adaptive_beats = value;
+	sb_get_u32(attrs, SOCKBEAT_A_SESSION_ADAPTIVE_MIN_MS, &session->adaptive_min_ms);
+	sb_get_u32(attrs, SOCKBEAT_A_SESSION_RECYCLE_DELAY_MS, &session->recycle_delay_ms);
+	sb_get_u32(attrs, SOCKBEAT_A_SESSION_GUARD_WINDOW_MS, &guard->window_ms);
+	/* What was set may be the guard's end. */
+	if (sb_get_u32(attrs, SOCKBEAT_A_SESSION_GUARD_PERCENT, &guard->percent) &&
+	    guard->active)
+		sb_session_schedule(session, 0);
 	sb_request_kick(session);
 	spin_unlock_bh(&session->lock);
 }
@@ -279,18 +324,51 @@ int sockbeat_nl_session_get_doit(struct sk_buff *skb, struct genl_info *info)
 {
 	struct sb_request req;
 	struct sk_buff *reply;
-	int err;
+	int err, fd = -1;
 
 	err = sb_request_begin(&req, skb, info, 0, 0);
 	if (err)
 		return err;
-	reply = sb_reply_session(req.session, info,
-				 nla_get_s32(info->attrs[SOCKBEAT_A_SESSION_FD]));
+	if (info->attrs[SOCKBEAT_A_SESSION_FD])
+		fd = nla_get_s32(info->attrs[SOCKBEAT_A_SESSION_FD]);
+	reply = sb_reply_session(req.session, info, fd);
 	spin_lock_bh(&req.session->lock);
 	sb_request_kick(req.session);
 	spin_unlock_bh(&req.session->lock);
 	sb_request_end(&req);
 	return reply ? genlmsg_reply(reply, info) : -ENOMEM;
+}
+
+/* Sessions begin and end meanwhile; one that lives throughout is shown once. */
+int sockbeat_nl_session_get_dumpit(struct sk_buff *skb, struct netlink_callback *cb)
+{
+	struct file *file;
+	int err = 0;
+
+	while (!err && (file = sb_session_next(sock_net(skb->sk), cb->args[0]))) {
+		struct sb_session *session = sb_session_of(file);
+		void *header;
+
+		if (sb_session_visible(cb->skb, session)) {
+			header = genlmsg_put(skb, NETLINK_CB(cb->skb).portid,
+					     cb->nlh->nlmsg_seq, &sb_family,
+					     NLM_F_MULTI, SOCKBEAT_CMD_SESSION_GET);
+			if (!header)
+				err = -EMSGSIZE;
+			spin_lock_bh(&session->lock);
+			if (!err)
+				err = sb_put_session(skb, session);
+			spin_unlock_bh(&session->lock);
+			if (err && header)
+				genlmsg_cancel(skb, header);
+			else if (!err)
+				genlmsg_end(skb, header);
+		}
+		if (!err)
+			cb->args[0] = session->id + 1;
+		fput(file);
+	}
+	return skb->len ?: err;
 }
 
 int sockbeat_nl_session_set_doit(struct sk_buff *skb, struct genl_info *info)
@@ -311,16 +389,19 @@ int sockbeat_nl_session_bind_doit(struct sk_buff *skb, struct genl_info *info)
 	struct sb_session *session;
 	struct sb_request req;
 	struct sock *old = NULL;
+	struct pid *pid;
 	int err;
 
 	err = sb_request_begin(&req, skb, info, 0, 0);
 	if (err)
 		return err;
+	pid = get_pid(task_tgid(current));
 	session = req.session;
 	spin_lock_bh(&session->lock);
 	if (session->net && net_eq(session->net, genl_info_net(info))) {
 		old = sb_session_set_port(session, info->snd_portid,
 					  NETLINK_CB(skb).sk);
+		swap(session->pid, pid);
 		sb_request_kick(session);
 	} else {
 		err = session->net ? -EXDEV : -ENETDOWN;
@@ -331,9 +412,18 @@ int sockbeat_nl_session_bind_doit(struct sk_buff *skb, struct genl_info *info)
 	spin_unlock_bh(&session->lock);
 	if (old)
 		sock_put(old);
+	put_pid(pid);
 	sb_request_end(&req);
 	return err;
 }
+
+/* What all sessions of a namespace tell their holders. */
+static const struct genl_multicast_group sb_groups[] = {
+	[SOCKBEAT_NLGRP_MONITOR] = {
+		.name	= SOCKBEAT_MCGRP_MONITOR,
+		.flags	= GENL_MCAST_CAP_NET_ADMIN,
+	},
+};
 
 struct genl_family sb_family __ro_after_init = {
 	.name		= SOCKBEAT_FAMILY_NAME,
@@ -341,6 +431,8 @@ struct genl_family sb_family __ro_after_init = {
 	.netnsok	= true,
 	.parallel_ops	= true,
 	.module		= THIS_MODULE,
+	.mcgrps		= sb_groups,
+	.n_mcgrps	= ARRAY_SIZE(sb_groups),
 #ifndef SB_COMPAT_GENL_OPS
 	.split_ops	= sockbeat_nl_ops,
 	.n_split_ops	= ARRAY_SIZE(sockbeat_nl_ops),

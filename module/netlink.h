@@ -48,17 +48,29 @@ struct sb_request {
 	struct sb_entry *entry;
 };
 
+/**
+ * struct sb_addr - one end of a connection
+ * @bytes: address in network byte order
+ * @len: its length, 4 or 16
+ * @port: port
+ */
+struct sb_addr {
+	u8 bytes[16];
+	u32 len;
+	u32 port;
+};
+
 extern struct genl_family sb_family;
 
 /* message.c */
-int sb_put_stats(struct sk_buff *skb, const struct sb_session *session);
+int sb_put_session(struct sk_buff *skb, const struct sb_session *session);
 bool sb_put_peer_msg(struct sk_buff *skb, void *header, struct sb_peer *peer);
 
 /* netlink.c */
 void sb_extack(struct netlink_ext_ack *extack, const struct nlattr *attr,
 	       const char *why);
-struct file *sb_session_file(const struct sk_buff *skb,
-			     const struct nlattr *attr,
+bool sb_session_visible(struct sk_buff *skb, const struct sb_session *session);
+struct file *sb_session_file(struct sk_buff *skb, struct nlattr **attrs,
 			     struct netlink_ext_ack *extack);
 int sb_request_begin(struct sb_request *req, struct sk_buff *skb,
 		     struct genl_info *info, unsigned long key,
@@ -67,6 +79,9 @@ void sb_request_end(struct sb_request *req);
 void sb_request_kick(struct sb_session *session);
 struct sk_buff *sb_reply_new(struct genl_info *info, size_t payload,
 			     void **header);
+
+/* netlink_dump.c */
+void sb_sock_addrs(const struct sock *sk, struct sb_addr *local, struct sb_addr *remote);
 
 /* netlink_peer.c */
 #define SB_KEY_FD	BIT(SOCKBEAT_A_PEER_FD)

@@ -18,37 +18,45 @@
 #define SB_CONF		(BIT(SOCKBEAT_A_PEER_TIMEOUT_MS) | \
 			 BIT(SOCKBEAT_A_PEER_SOURCE) | \
 			 BIT(SOCKBEAT_A_PEER_TRIGGER) | \
+			 BIT(SOCKBEAT_A_PEER_ACTION) | \
+			 BIT(SOCKBEAT_A_PEER_ACT_AFTER_MS) | \
+			 BIT(SOCKBEAT_A_PEER_SUSPECT_PERCENT) | \
+			 BIT(SOCKBEAT_A_PEER_RENOTIFY_MS) | \
+			 BIT(SOCKBEAT_A_PEER_ADAPTIVE_BEATS) | \
 			 BIT(SOCKBEAT_A_PEER_USER_DATA) | \
 			 BIT(SOCKBEAT_A_PEER_PROFILE) | \
 			 BIT(SOCKBEAT_A_PEER_PROBE_AFTER_MS))
 
+static u32 sb_entry_u32(struct sb_peer_conf *conf, struct nlattr **tb, unsigned int type)
+{
+	if (!tb[type])
+		return 0;
+	conf->given |= BIT(type);
+	return nla_get_u32(tb[type]);
+}
+
+/* The policy has seen to the ranges; what is absent is not looked at. */
 static void sb_entry_conf(struct sb_peer_conf *conf, struct nlattr **tb)
 {
-	conf->has_user_data = tb[SOCKBEAT_A_PEER_USER_DATA];
-	conf->has_timeout = tb[SOCKBEAT_A_PEER_TIMEOUT_MS];
-	conf->has_source = tb[SOCKBEAT_A_PEER_SOURCE];
-	conf->has_trigger = tb[SOCKBEAT_A_PEER_TRIGGER];
-	conf->has_delay = tb[SOCKBEAT_A_PEER_RECYCLE_DELAY_MS];
-	conf->has_profile = tb[SOCKBEAT_A_PEER_PROFILE];
-	conf->has_probe_after = tb[SOCKBEAT_A_PEER_PROBE_AFTER_MS];
+	struct sb_policy *policy = &conf->policy;
+
+	policy->timeout_ms = sb_entry_u32(conf, tb, SOCKBEAT_A_PEER_TIMEOUT_MS);
+	policy->renotify_ms = sb_entry_u32(conf, tb, SOCKBEAT_A_PEER_RENOTIFY_MS);
+	policy->act_after_ms = sb_entry_u32(conf, tb, SOCKBEAT_A_PEER_ACT_AFTER_MS);
+	policy->source = sb_entry_u32(conf, tb, SOCKBEAT_A_PEER_SOURCE);
+	policy->trigger = sb_entry_u32(conf, tb, SOCKBEAT_A_PEER_TRIGGER);
+	policy->action = sb_entry_u32(conf, tb, SOCKBEAT_A_PEER_ACTION);
+	policy->adaptive_beats = sb_entry_u32(conf, tb, SOCKBEAT_A_PEER_ADAPTIVE_BEATS);
+	policy->suspect_percent = sb_entry_u32(conf, tb, SOCKBEAT_A_PEER_SUSPECT_PERCENT);
+	conf->delay_ms = sb_entry_u32(conf, tb, SOCKBEAT_A_PEER_RECYCLE_DELAY_MS);
+	conf->probe_after_ms = sb_entry_u32(conf, tb, SOCKBEAT_A_PEER_PROBE_AFTER_MS);
+	conf->profile = sb_entry_u32(conf, tb, SOCKBEAT_A_PEER_PROFILE);
+	conf->end = sb_entry_u32(conf, tb, SOCKBEAT_A_PEER_END);
 	conf->hold = tb[SOCKBEAT_A_PEER_HOLD];
-	if (conf->has_user_data)
+	if (tb[SOCKBEAT_A_PEER_USER_DATA]) {
+		conf->given |= BIT(SOCKBEAT_A_PEER_USER_DATA);
 		conf->user_data = nla_get_u64(tb[SOCKBEAT_A_PEER_USER_DATA]);
-	if (conf->has_timeout)
-		conf->timeout_ms = nla_get_u32(tb[SOCKBEAT_A_PEER_TIMEOUT_MS]);
-	if (conf->has_source)
-		conf->source = nla_get_u32(tb[SOCKBEAT_A_PEER_SOURCE]);
-	if (conf->has_trigger)
-		conf->trigger = nla_get_u32(tb[SOCKBEAT_A_PEER_TRIGGER]);
-	if (conf->has_delay)
-		conf->delay_ms = nla_get_u32(tb[SOCKBEAT_A_PEER_RECYCLE_DELAY_MS]);
-	if (conf->has_profile)
-		conf->profile = nla_get_u32(tb[SOCKBEAT_A_PEER_PROFILE]);
-	if (conf->has_probe_after)
-		conf->probe_after_ms =
-			nla_get_u32(tb[SOCKBEAT_A_PEER_PROBE_AFTER_MS]);
-	if (tb[SOCKBEAT_A_PEER_END])
-		conf->end = nla_get_u32(tb[SOCKBEAT_A_PEER_END]);
+	}
 }
 
 static int sb_entry_parse(struct sb_entry *entry, unsigned long key,
@@ -351,7 +359,7 @@ static int sb_set_alloc(struct sb_request *req)
 	unsigned int i;
 
 	for (i = 0; i < req->n; i++) {
-		if (!req->entry[i].conf.has_profile || !req->entry[i].conf.profile)
+		if (!req->entry[i].conf.profile)
 			continue;
 		req->entry[i].offload = sb_offload_alloc();
 		if (!req->entry[i].offload)
@@ -449,130 +457,35 @@ int sockbeat_nl_peer_del_doit(struct sk_buff *skb, struct genl_info *info)
 	return err;
 }
 
-int sockbeat_nl_peer_get_doit(struct sk_buff *skb, struct genl_info *info)
+/* Shut down or reset sockets of peers that go on being tracked. */
+int sockbeat_nl_peer_end_doit(struct sk_buff *skb, struct genl_info *info)
 {
 	struct sb_session *session;
-	struct sk_buff *reply = NULL;
+	struct sb_later *later;
 	struct sb_request req;
-	void *header;
+	struct sock *sk;
+	unsigned int i;
 	int err;
 
-	if (info->attrs[SOCKBEAT_A_SESSION_STATES]) {
-		sb_extack(info->extack, info->attrs[SOCKBEAT_A_SESSION_STATES],
-			  "states is for dumps");
-		return -EINVAL;
-	}
-	err = sb_request_begin(&req, skb, info, SB_KEY_HANDLE, 0);
+	err = sb_request_begin(&req, skb, info, SB_KEY_HANDLE, BIT(SOCKBEAT_A_PEER_END));
 	if (err)
 		return err;
-	if (req.n != 1) {
-		sb_extack(info->extack, req.entry[1].attr,
-			  "peer-get takes one peer, or none for a dump");
-		err = -EINVAL;
-		goto end;
-	}
-	reply = sb_reply_new(info, NLMSG_DEFAULT_SIZE, &header);
-	if (!reply) {
+	later = sb_later_new(req.n);
+	if (!later)
 		err = -ENOMEM;
-		goto end;
-	}
 	session = req.session;
 	spin_lock_bh(&session->lock);
-	err = sb_request_mark(&req, ~0UL, info->extack);
-	if (!err && !sb_put_peer_msg(reply, header, req.entry[0].peer))
-		err = -EMSGSIZE;
-	sb_request_kick(session);
-	spin_unlock_bh(&session->lock);
-end:
-	sb_request_end(&req);
 	if (!err)
-		return genlmsg_reply(reply, info);
-	nlmsg_free(reply);
-	return err;
-}
-
-/**
- * struct sb_dump - where a dump stands, kept in netlink_callback.ctx
- * @file: the session's file, held from start to done
- * @states: mask of states to show
- * @index: next slot
- */
-struct sb_dump {
-	struct file *file;
-	u32 states;
-	u32 index;
-};
-
-int sockbeat_nl_peer_get_start(struct netlink_callback *cb)
-{
-	struct sb_dump *dump = (struct sb_dump *)cb->ctx;
-	struct nlattr **attrs = sb_dump_attrs(cb);
-	struct file *file;
-
-	BUILD_BUG_ON(sizeof(*dump) > sizeof(cb->ctx));
-
-	if (attrs[SOCKBEAT_A_SESSION_PEER]) {
-		sb_extack(cb->extack, attrs[SOCKBEAT_A_SESSION_PEER],
-			  "a dump takes no peer");
-		return -EINVAL;
-	}
-	file = sb_session_file(cb->skb, attrs[SOCKBEAT_A_SESSION_FD],
-			       cb->extack);
-	if (IS_ERR(file))
-		return PTR_ERR(file);
-	dump->file = file;
-	dump->states = attrs[SOCKBEAT_A_SESSION_STATES] ?
-		       nla_get_u32(attrs[SOCKBEAT_A_SESSION_STATES]) : U32_MAX;
-	dump->index = 0;
-	return 0;
-}
-
-int sockbeat_nl_peer_get_done(struct netlink_callback *cb)
-{
-	struct sb_dump *dump = (struct sb_dump *)cb->ctx;
-
-	fput(dump->file);
-	return 0;
-}
-
-/* Show a stretch of the table; false when the message is full. */
-static bool sb_dump_chunk(struct sk_buff *skb, struct netlink_callback *cb,
-			  struct sb_session *session, struct sb_dump *dump)
-{
-	u32 end = min(session->fresh, dump->index + SB_BATCH_MAX);
-	struct sb_peer *peer;
-	void *header;
-
-	for (; dump->index < end; dump->index++) {
-		peer = session->slots[dump->index].peer;
-		if (!peer || !(dump->states & BIT(peer->state)))
+		err = sb_request_mark(&req, SB_TRACKED, info->extack);
+	for (i = 0; !err && i < req.n; i++) {
+		sk = req.entry[i].peer->sk;
+		if (!sk)
 			continue;
-		header = genlmsg_put(skb, NETLINK_CB(cb->skb).portid,
-				     cb->nlh->nlmsg_seq, &sb_family,
-				     NLM_F_MULTI, SOCKBEAT_CMD_PEER_GET);
-		if (!header || !sb_put_peer_msg(skb, header, peer))
-			return false;
+		sock_hold(sk);
+		sb_later_end(later, sk, req.entry[i].conf.end);
 	}
-	return true;
-}
-
-/* A peer that lives throughout the dump is shown exactly once: it stays in
- * its slot.
- */
-int sockbeat_nl_peer_get_dumpit(struct sk_buff *skb,
-				struct netlink_callback *cb)
-{
-	struct sb_dump *dump = (struct sb_dump *)cb->ctx;
-	struct sb_session *session = sb_session_of(dump->file);
-	bool more;
-
-	do {
-		cond_resched();
-		spin_lock_bh(&session->lock);
-		more = sb_dump_chunk(skb, cb, session, dump) &&
-		       dump->index < session->fresh;
-		sb_request_kick(session);
-		spin_unlock_bh(&session->lock);
-	} while (more);
-	return skb->len;
+	spin_unlock_bh(&session->lock);
+	sb_later_run(later);
+	sb_request_end(&req);
+	return err;
 }

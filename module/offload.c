@@ -32,6 +32,7 @@
 #include <net/tcp.h>
 
 #include "sockbeat.h"
+#include "trace.h"
 
 /* The most bytes that are looked at, and answered, at once. */
 #define SB_OFFLOAD_BYTES	1024
@@ -389,6 +390,7 @@ static void sb_offload_ready(struct sock *sk)
 	unread = tcp_sk(sk)->rcv_nxt - tcp_sk(sk)->copied_seq;
 	if (offload && unread) {
 		verdict = sb_offload_try(sk, offload, unread);
+		trace_sockbeat_offload(offload->peer->session, sk, verdict, unread);
 		if (verdict != SB_ANSWERED)
 			sb_offload_passed(offload, verdict);
 	}
@@ -440,19 +442,21 @@ int sb_offload_check_conf(const struct sb_peer *peer,
 		id = peer->offload->profile;
 		probe_after_ms = peer->offload->probe_after_ms;
 	}
-	if (conf->has_profile)
+	if (sb_conf_has(conf, SOCKBEAT_A_PEER_PROFILE))
 		id = conf->profile;
-	if (conf->has_probe_after)
+	if (sb_conf_has(conf, SOCKBEAT_A_PEER_PROBE_AFTER_MS))
 		probe_after_ms = conf->probe_after_ms;
 	else if (!id)
 		probe_after_ms = 0;
 	p = rcu_dereference_protected(session->profile[id],
 				      lockdep_is_held(&session->lock));
-	if (conf->has_profile && id && !p) {
+	if (sb_conf_has(conf, SOCKBEAT_A_PEER_PROFILE) && id && !p) {
 		*why = "session has no such profile";
 		return -ENOENT;
 	}
-	if (probe_after_ms && (conf->has_profile || conf->has_probe_after) &&
+	if (probe_after_ms &&
+	    (sb_conf_has(conf, SOCKBEAT_A_PEER_PROFILE) ||
+	     sb_conf_has(conf, SOCKBEAT_A_PEER_PROBE_AFTER_MS)) &&
 	    (!p || !p->profile.probe_len)) {
 		*why = "probe-after-ms needs a profile that has a probe";
 		return -EINVAL;
@@ -473,13 +477,13 @@ void sb_offload_set(struct sb_peer *peer, const struct sb_peer_conf *conf)
 
 	if (!offload)
 		return;
-	if (conf->has_profile && !conf->profile) {
+	if (sb_conf_has(conf, SOCKBEAT_A_PEER_PROFILE) && !conf->profile) {
 		sb_offload_detach(peer);
 		return;
 	}
-	if (conf->has_profile)
+	if (sb_conf_has(conf, SOCKBEAT_A_PEER_PROFILE))
 		WRITE_ONCE(offload->profile, conf->profile);
-	if (conf->has_probe_after)
+	if (sb_conf_has(conf, SOCKBEAT_A_PEER_PROBE_AFTER_MS))
 		offload->probe_after_ms = conf->probe_after_ms;
 }
 

@@ -78,6 +78,64 @@ static struct sb_range sb_recycle_delay_ms_range = {
 module_param_cb(recycle_delay_ms, &sb_range_ops, &sb_recycle_delay_ms_range, 0644);
 MODULE_PARM_DESC(recycle_delay_ms, "quarantine of recycled peers, for sessions made later that name none");
 
+unsigned int sb_default_action = SOCKBEAT_ACTION_NOTIFY;
+static struct sb_range sb_default_action_range = {
+	.value = &sb_default_action,
+	.max = SOCKBEAT_ACTION_ABORT,
+};
+module_param_cb(default_action, &sb_range_ops, &sb_default_action_range, 0644);
+MODULE_PARM_DESC(default_action, "what the kernel does by itself to a peer that stays silent, for sessions made later that name none: 0 notify, 1 shutdown, 2 abort");
+
+unsigned int sb_act_after_ms;
+static struct sb_range sb_act_after_ms_range = {
+	.value = &sb_act_after_ms,
+	.max = SOCKBEAT_MAX_TIMEOUT_MS,
+};
+module_param_cb(act_after_ms, &sb_range_ops, &sb_act_after_ms_range, 0644);
+MODULE_PARM_DESC(act_after_ms, "how long a peer has been silent when the kernel acts, for sessions made later that name none");
+
+unsigned int sb_suspect_percent;
+static struct sb_range sb_suspect_percent_range = {
+	.value = &sb_suspect_percent,
+	.max = SOCKBEAT_MAX_SUSPECT_PERCENT,
+};
+module_param_cb(suspect_percent, &sb_range_ops, &sb_suspect_percent_range, 0644);
+MODULE_PARM_DESC(suspect_percent, "part of the timeout after which a peer is reported as suspect, for sessions made later that name none; 0 for no warning");
+
+unsigned int sb_adaptive_beats;
+static struct sb_range sb_adaptive_beats_range = {
+	.value = &sb_adaptive_beats,
+	.max = SOCKBEAT_MAX_ADAPTIVE_BEATS,
+};
+module_param_cb(adaptive_beats, &sb_range_ops, &sb_adaptive_beats_range, 0644);
+MODULE_PARM_DESC(adaptive_beats, "intervals of a peer's rhythm that make its timeout, for sessions made later that name none; 0 for a fixed timeout");
+
+unsigned int sb_adaptive_min_ms = 10000;
+static struct sb_range sb_adaptive_min_ms_range = {
+	.value = &sb_adaptive_min_ms,
+	.min = SOCKBEAT_MIN_TIMEOUT_MS,
+	.max = SOCKBEAT_MAX_TIMEOUT_MS,
+};
+module_param_cb(adaptive_min_ms, &sb_range_ops, &sb_adaptive_min_ms_range, 0644);
+MODULE_PARM_DESC(adaptive_min_ms, "shortest timeout that a rhythm leads to, for sessions made later that name none");
+
+unsigned int sb_guard_percent;
+static struct sb_range sb_guard_percent_range = {
+	.value = &sb_guard_percent,
+	.max = SOCKBEAT_MAX_PERCENT,
+};
+module_param_cb(guard_percent, &sb_range_ops, &sb_guard_percent_range, 0644);
+MODULE_PARM_DESC(guard_percent, "part of a session's peers that may fall silent within guard_window_ms and still be acted on, for sessions made later that name none; 0 for no guard");
+
+unsigned int sb_guard_window_ms = 10000;
+static struct sb_range sb_guard_window_ms_range = {
+	.value = &sb_guard_window_ms,
+	.min = SOCKBEAT_MIN_TIMEOUT_MS,
+	.max = SOCKBEAT_MAX_TIMEOUT_MS,
+};
+module_param_cb(guard_window_ms, &sb_range_ops, &sb_guard_window_ms_range, 0644);
+MODULE_PARM_DESC(guard_window_ms, "the guard's window, for sessions made later that name none");
+
 unsigned int sb_first_generation = 1;
 static struct sb_range sb_first_generation_range = {
 	.value = &sb_first_generation,

@@ -4,8 +4,10 @@
  *
  *   state      on the wheel until          on the ready list
  *   ---------  --------------------------  --------------------------------
- *   LIVE       its earliest expiry         only to tell HEARD
- *   SILENT     the next look, once told    until told
+ *   LIVE       its earliest expiry,        only to tell HEARD or SUSPECT
+ *              warning or heartbeat
+ *   SILENT     the next look, once told,   until told
+ *              or the kernel has to act
  *   GONE       the next reminder, once     until told
  *              told, if level-triggered
  *   RECYCLING  its quarantine is over;     until told, which frees the slot
@@ -25,6 +27,7 @@
 #include <net/tcp.h>
 
 #include "sockbeat.h"
+#include "trace.h"
 
 static struct kmem_cache *sb_peer_cache;
 
@@ -32,7 +35,7 @@ static struct kmem_cache *sb_peer_cache;
  * sb_peer_alloc - make a peer that is not yet tracked
  * @session: its session, held by the caller
  * @sk: its socket, of which the peer takes a reference
- * @conf: settings; the session's defaults fill in for absent ones
+ * @conf: settings
  *
  * Context: process, may sleep.
  * Return: the peer, to be given to sb_peer_track() or sb_peer_free(), or NULL.
@@ -48,7 +51,7 @@ struct sb_peer *sb_peer_alloc(struct sb_session *session, struct sock *sk,
 	peer = kmem_cache_zalloc(sb_peer_cache, GFP_KERNEL);
 	if (!peer)
 		return NULL;
-	if (conf->has_profile && conf->profile) {
+	if (conf->profile) {
 		peer->offload = sb_offload_alloc();
 		if (!peer->offload) {
 			kmem_cache_free(sb_peer_cache, peer);
@@ -61,12 +64,6 @@ struct sb_peer *sb_peer_alloc(struct sb_session *session, struct sock *sk,
 	peer->session = session;
 	INIT_LIST_HEAD(&peer->ready);
 	peer->user_data = conf->user_data;
-	peer->timeout_ms = conf->has_timeout ? conf->timeout_ms :
-					       READ_ONCE(session->timeout_ms);
-	peer->source = conf->has_source ? conf->source :
-					  READ_ONCE(session->source);
-	peer->trigger = conf->has_trigger ? conf->trigger :
-					    READ_ONCE(session->trigger);
 	return peer;
 }
 
@@ -144,15 +141,121 @@ static void sb_peer_disarm(struct sb_peer *peer)
 		sb_wheel_del(&peer->session->wheel, &peer->node);
 }
 
-/* Put a live peer where it could expire, or want a probe, first. */
-static void sb_peer_arm(struct sb_peer *peer)
+static struct sb_adapt_conf sb_peer_adapt_conf(const struct sb_peer *peer)
 {
-	u64 when_ms = peer->heard_ms + peer->timeout_ms;
+	return (struct sb_adapt_conf){
+		.beats = peer->policy.adaptive_beats,
+		.min_ms = peer->session->adaptive_min_ms,
+		.max_ms = peer->policy.timeout_ms,
+	};
+}
 
+/**
+ * sb_peer_rhythm - the rhythm in which a peer is heard
+ * @peer: the peer
+ *
+ * Context: session->lock held.
+ */
+struct sb_adapt sb_peer_rhythm(const struct sb_peer *peer)
+{
+	return (struct sb_adapt){
+		.interval_ms = peer->interval_ms,
+		.deviation_ms = peer->deviation_ms,
+		.samples = peer->samples,
+	};
+}
+
+/**
+ * sb_peer_limit_ms - the silence after which a peer is reported
+ * @peer: the peer
+ *
+ * Context: session->lock held.
+ */
+u32 sb_peer_limit_ms(const struct sb_peer *peer)
+{
+	struct sb_adapt_conf conf = sb_peer_adapt_conf(peer);
+	struct sb_adapt rhythm = sb_peer_rhythm(peer);
+
+	return conf.beats ? sb_adapt_timeout_ms(&rhythm, &conf) : conf.max_ms;
+}
+
+static void sb_peer_beat(struct sb_peer *peer, u64 gap_ms)
+{
+	struct sb_adapt_conf conf = sb_peer_adapt_conf(peer);
+	struct sb_adapt rhythm = sb_peer_rhythm(peer);
+
+	if (!conf.beats)
+		return;
+	sb_adapt_heard(&rhythm, &conf, gap_ms);
+	peer->interval_ms = rhythm.interval_ms;
+	peer->deviation_ms = rhythm.deviation_ms;
+	peer->samples = rhythm.samples;
+}
+
+/* The silence that is worth a warning, the whole limit where none is. */
+static u32 sb_peer_suspect_ms(const struct sb_peer *peer)
+{
+	u32 limit_ms = sb_peer_limit_ms(peer);
+
+	if (!peer->policy.suspect_percent)
+		return limit_ms;
+	return div_u64((u64)limit_ms * peer->policy.suspect_percent, 100);
+}
+
+/* Put a live peer where there is something to be seen of it first. */
+static void sb_peer_arm(struct sb_peer *peer, u64 now_ms)
+{
+	struct sb_adapt_conf conf = sb_peer_adapt_conf(peer);
+	struct sb_adapt rhythm = sb_peer_rhythm(peer);
+	u64 when_ms;
+
+	when_ms = peer->heard_ms + (peer->suspect ? sb_peer_limit_ms(peer) :
+						    sb_peer_suspect_ms(peer));
+	if (conf.beats)
+		when_ms = min(when_ms, sb_adapt_look_ms(&rhythm, &conf,
+							peer->heard_ms, now_ms));
 	if (peer->offload)
 		when_ms = min(when_ms, sb_offload_probe_ms(peer));
 	sb_peer_disarm(peer);
 	sb_session_arm(peer->session, peer, when_ms);
+}
+
+/**
+ * sb_peer_await - have a peer that is not live looked at
+ * @peer: the peer
+ * @when_ms: when its holder is to be told again, U64_MAX for never
+ *
+ * Context: session->lock held.
+ */
+void sb_peer_await(struct sb_peer *peer, u64 when_ms)
+{
+	if (peer->state == SOCKBEAT_STATE_SILENT)
+		when_ms = min(when_ms, sb_act_due_ms(peer));
+	sb_peer_disarm(peer);
+	if (when_ms != U64_MAX)
+		sb_session_arm(peer->session, peer, when_ms);
+}
+
+static void sb_policy_set(struct sb_policy *policy, const struct sb_peer_conf *conf)
+{
+	const struct sb_policy *new = &conf->policy;
+
+	if (sb_conf_has(conf, SOCKBEAT_A_PEER_TIMEOUT_MS))
+		policy->timeout_ms = new->timeout_ms;
+	if (sb_conf_has(conf, SOCKBEAT_A_PEER_RENOTIFY_MS))
+		policy->renotify_ms = new->renotify_ms;
+	if (sb_conf_has(conf, SOCKBEAT_A_PEER_ACT_AFTER_MS))
+		policy->act_after_ms = new->act_after_ms;
+	if (sb_conf_has(conf, SOCKBEAT_A_PEER_SOURCE))
+		policy->source = new->source;
+	if (sb_conf_has(conf, SOCKBEAT_A_PEER_TRIGGER))
+		policy->trigger = new->trigger;
+	if (sb_conf_has(conf, SOCKBEAT_A_PEER_ACTION))
+		policy->action = new->action;
+	if (sb_conf_has(conf, SOCKBEAT_A_PEER_ADAPTIVE_BEATS))
+		policy->adaptive_beats = new->adaptive_beats;
+	if (sb_conf_has(conf, SOCKBEAT_A_PEER_SUSPECT_PERCENT))
+		policy->suspect_percent = new->suspect_percent;
 }
 
 /* Positions count from here on, whether or not there is a profile yet. */
@@ -209,10 +312,13 @@ static int sb_peer_enter(struct sb_peer *peer, const struct sb_peer_conf *conf,
 	/* Time before this moment is not held against the peer. */
 	peer->lrcvtime = READ_ONCE(inet_csk(peer->sk)->icsk_ack.lrcvtime);
 	peer->heard_ms = sb_now_ms() + 1;
+	peer->policy = session->policy;
+	sb_policy_set(&peer->policy, conf);
 	peer->state = SOCKBEAT_STATE_LIVE;
 	session->stats.count[SOCKBEAT_STATE_LIVE]++;
 	session->stats.added++;
-	sb_peer_arm(peer);
+	sb_peer_arm(peer, peer->heard_ms);
+	trace_sockbeat_add(peer);
 	return 0;
 
 release:
@@ -362,6 +468,7 @@ void sb_peer_gone(struct sb_peer *peer)
 	sb_peer_let_go(peer);
 	sb_peer_become(peer, SOCKBEAT_STATE_GONE);
 	peer->session->stats.sockets_gone++;
+	trace_sockbeat_gone(peer);
 	sb_event_push(peer, SB_TELL_GONE);
 }
 
@@ -403,10 +510,11 @@ static void sb_peer_heard_at(struct sb_peer *peer, u32 when, u64 now_ms)
 static void sb_peer_listen(struct sb_peer *peer, u64 now_ms)
 {
 	struct sb_session *session = peer->session;
+	u64 before_ms = peer->heard_ms;
 	u64 beat_ms;
 	u32 when;
 
-	if (peer->source != SOCKBEAT_SOURCE_BEAT && peer->sk) {
+	if (peer->policy.source != SOCKBEAT_SOURCE_BEAT && peer->sk) {
 		when = READ_ONCE(inet_csk(peer->sk)->icsk_ack.lrcvtime);
 		/* A changed value is recent: every peer is looked at more
 		 * often than these 32 bits wrap.
@@ -416,16 +524,18 @@ static void sb_peer_listen(struct sb_peer *peer, u64 now_ms)
 			sb_peer_heard_at(peer, when, now_ms);
 		}
 	}
-	if (peer->source == SOCKBEAT_SOURCE_ACTIVITY)
-		return;
-	/* The application cannot write a stamp for what it never saw. */
-	if (sb_offload_heard(peer, &when))
-		sb_peer_heard_at(peer, when, now_ms);
-	beat_ms = sb_session_stamp(session, peer->index);
-	if (beat_ms > now_ms)
-		session->stats.bad_stamps++;
-	else if (beat_ms)
-		peer->heard_ms = max(peer->heard_ms, beat_ms + 1);
+	if (peer->policy.source != SOCKBEAT_SOURCE_ACTIVITY) {
+		/* The application cannot write a stamp for what it never saw. */
+		if (sb_offload_heard(peer, &when))
+			sb_peer_heard_at(peer, when, now_ms);
+		beat_ms = sb_session_stamp(session, peer->index);
+		if (beat_ms > now_ms)
+			session->stats.bad_stamps++;
+		else if (beat_ms)
+			peer->heard_ms = max(peer->heard_ms, beat_ms + 1);
+	}
+	if (peer->heard_ms != before_ms)
+		sb_peer_beat(peer, peer->heard_ms - before_ms);
 }
 
 /**
@@ -441,13 +551,34 @@ u64 sb_peer_idle_ms(struct sb_peer *peer, u64 now_ms)
 	return now_ms > peer->heard_ms ? now_ms - peer->heard_ms : 0;
 }
 
+/* Who was never told of a silence is not told of its end either; a message
+ * under way counts as told.
+ */
+static void sb_peer_tell_heard(struct sb_peer *peer)
+{
+	if (peer->told || peer->sending)
+		sb_event_push(peer, SB_TELL_HEARD);
+	else
+		sb_event_drop(peer);
+}
+
+/**
+ * sb_peer_again_ms - when a silent peer is to be looked at again
+ * @peer: a peer whose silence was told
+ * @now_ms: sb_now_ms()
+ *
+ * Context: session->lock held.
+ */
+u64 sb_peer_again_ms(const struct sb_peer *peer, u64 now_ms)
+{
+	return now_ms + (peer->policy.trigger == SOCKBEAT_TRIGGER_LEVEL ?
+			 peer->policy.renotify_ms : peer->policy.timeout_ms);
+}
+
 /**
  * sb_peer_revive - make a silent peer live again if it has been heard
  * @peer: a peer in state SILENT
  * @now_ms: sb_now_ms()
- *
- * Who was never told of the silence is not told of its end either; a message
- * under way counts as told.
  *
  * Context: session->lock held.
  * Return: whether it was.
@@ -458,16 +589,76 @@ bool sb_peer_revive(struct sb_peer *peer, u64 now_ms)
 
 	lockdep_assert_held(&session->lock);
 
-	if (sb_peer_idle_ms(peer, now_ms) >= peer->timeout_ms)
+	if (sb_peer_idle_ms(peer, now_ms) >= sb_peer_limit_ms(peer))
 		return false;
 	sb_peer_become(peer, SOCKBEAT_STATE_LIVE);
 	session->stats.recoveries++;
-	if (peer->told || peer->sending)
-		sb_event_push(peer, SB_TELL_HEARD);
-	else
-		sb_event_drop(peer);
-	sb_peer_arm(peer);
+	peer->acting = false;
+	sb_peer_tell_heard(peer);
+	sb_peer_arm(peer, now_ms);
 	return true;
+}
+
+/**
+ * sb_peer_clear - take the suspicion from a live peer if it has been heard
+ * @peer: a suspect peer
+ * @now_ms: sb_now_ms()
+ *
+ * Context: session->lock held.
+ * Return: whether it was.
+ */
+bool sb_peer_clear(struct sb_peer *peer, u64 now_ms)
+{
+	if (peer->policy.suspect_percent &&
+	    sb_peer_idle_ms(peer, now_ms) >= sb_peer_suspect_ms(peer))
+		return false;
+	peer->suspect = false;
+	sb_peer_tell_heard(peer);
+	return true;
+}
+
+static void sb_peer_check_live(struct sb_peer *peer, u64 now_ms)
+{
+	u64 idle_ms = sb_peer_idle_ms(peer, now_ms);
+	struct sb_session *session = peer->session;
+
+	if (idle_ms < sb_peer_limit_ms(peer)) {
+		if (peer->suspect) {
+			sb_peer_clear(peer, now_ms);
+		} else if (idle_ms >= sb_peer_suspect_ms(peer)) {
+			peer->suspect = true;
+			session->stats.suspects++;
+			sb_event_push(peer, SB_TELL_SUSPECT);
+		}
+		if (peer->offload)
+			sb_offload_check(peer, now_ms);
+		sb_peer_arm(peer, now_ms);
+		return;
+	}
+	sb_peer_become(peer, SOCKBEAT_STATE_SILENT);
+	peer->suspect = false;
+	session->stats.silences++;
+	trace_sockbeat_silent(peer, idle_ms);
+	sb_guard_silence(session, now_ms);
+	sb_event_push(peer, SB_TELL_SILENT);
+	sb_act_check(peer, now_ms);
+	sb_peer_await(peer, U64_MAX);
+}
+
+/* It is time to tell of a peer again, or for the kernel to act, or both. */
+static void sb_peer_check_silent(struct sb_peer *peer, u64 now_ms)
+{
+	bool is_told = peer->pending == SB_TELL_NOTHING;
+
+	if (sb_peer_revive(peer, now_ms))
+		return;
+	sb_act_check(peer, now_ms);
+	if (is_told && peer->policy.trigger == SOCKBEAT_TRIGGER_LEVEL && !peer->acting)
+		sb_event_push(peer, SB_TELL_SILENT);
+	if (peer->pending != SB_TELL_NOTHING)
+		sb_peer_await(peer, U64_MAX);
+	else
+		sb_peer_await(peer, sb_peer_again_ms(peer, now_ms));
 }
 
 /**
@@ -479,29 +670,14 @@ bool sb_peer_revive(struct sb_peer *peer, u64 now_ms)
  */
 void sb_peer_check(struct sb_peer *peer, u64 now_ms)
 {
-	struct sb_session *session = peer->session;
-
-	lockdep_assert_held(&session->lock);
+	lockdep_assert_held(&peer->session->lock);
 
 	switch (peer->state) {
 	case SOCKBEAT_STATE_LIVE:
-		if (sb_peer_idle_ms(peer, now_ms) < peer->timeout_ms) {
-			if (peer->offload)
-				sb_offload_check(peer, now_ms);
-			sb_peer_arm(peer);
-			break;
-		}
-		sb_peer_become(peer, SOCKBEAT_STATE_SILENT);
-		session->stats.silences++;
-		sb_event_push(peer, SB_TELL_SILENT);
+		sb_peer_check_live(peer, now_ms);
 		break;
 	case SOCKBEAT_STATE_SILENT:
-		if (sb_peer_revive(peer, now_ms))
-			break;
-		if (peer->trigger == SOCKBEAT_TRIGGER_LEVEL)
-			sb_event_push(peer, SB_TELL_SILENT);
-		else
-			sb_session_arm(session, peer, now_ms + peer->timeout_ms);
+		sb_peer_check_silent(peer, now_ms);
 		break;
 	case SOCKBEAT_STATE_GONE:
 		sb_event_push(peer, SB_TELL_GONE);
@@ -527,20 +703,16 @@ void sb_peer_set(struct sb_peer *peer, const struct sb_peer_conf *conf,
 
 	/* What was heard by the old source counts. */
 	sb_peer_listen(peer, now_ms);
-	if (conf->has_user_data)
+	if (sb_conf_has(conf, SOCKBEAT_A_PEER_USER_DATA))
 		peer->user_data = conf->user_data;
-	if (conf->has_timeout)
-		peer->timeout_ms = conf->timeout_ms;
-	if (conf->has_source)
-		peer->source = conf->source;
-	if (conf->has_trigger)
-		peer->trigger = conf->trigger;
+	sb_policy_set(&peer->policy, conf);
 	sb_offload_set(peer, conf);
 
-	if (peer->state == SOCKBEAT_STATE_SILENT)
-		sb_peer_revive(peer, now_ms);
-	else if (peer->state == SOCKBEAT_STATE_LIVE)
-		sb_peer_arm(peer);
+	if (peer->state == SOCKBEAT_STATE_LIVE)
+		sb_peer_arm(peer, now_ms);
+	else if (peer->state == SOCKBEAT_STATE_SILENT && !sb_peer_revive(peer, now_ms))
+		sb_peer_await(peer, peer->pending == SB_TELL_NOTHING ?
+				    sb_peer_again_ms(peer, now_ms) : U64_MAX);
 }
 
 int __init sb_peer_init(void)

@@ -10,6 +10,7 @@
  * session may die meanwhile, the peer tells whoever takes it over.
  */
 #include "netlink.h"
+#include "trace.h"
 
 /* Nobody was told, or the one who held the slot let go: it is free now. */
 static void sb_recycle_free(struct sb_peer *peer)
@@ -21,7 +22,8 @@ static void sb_recycle_free(struct sb_peer *peer)
 static u32 sb_recycle_delay(const struct sb_session *session,
 			    const struct sb_peer_conf *conf)
 {
-	return conf->has_delay ? conf->delay_ms : session->recycle_delay_ms;
+	return sb_conf_has(conf, SOCKBEAT_A_PEER_RECYCLE_DELAY_MS) ?
+	       conf->delay_ms : session->recycle_delay_ms;
 }
 
 /**
@@ -44,6 +46,7 @@ struct sock *sb_recycle_begin(struct sb_peer *peer,
 	lockdep_assert_held(&session->lock);
 
 	session->stats.recycles++;
+	trace_sockbeat_recycle(peer, delay_ms);
 	if (!delay_ms && !conf->hold) {
 		sb_recycle_free(peer);
 		return sk;
@@ -52,6 +55,8 @@ struct sock *sb_recycle_begin(struct sb_peer *peer,
 	sb_peer_become(peer, SOCKBEAT_STATE_RECYCLING);
 	peer->hold = conf->hold;
 	peer->told = false;
+	peer->acting = false;
+	peer->suspect = false;
 	/* The end of this millisecond: a quarantine is never too short. */
 	peer->recycle_end_ms = now_ms + 1 + delay_ms;
 	if (delay_ms)
@@ -91,8 +96,7 @@ void sb_recycle_told(struct sb_peer *peer, u64 now_ms)
 	}
 	peer->told = true;
 	sb_event_drop(peer);
-	sb_session_arm(peer->session, peer,
-		       now_ms + peer->session->renotify_ms);
+	sb_session_arm(peer->session, peer, now_ms + peer->policy.renotify_ms);
 }
 
 /* A message under way counts as told. */
@@ -153,8 +157,12 @@ int sockbeat_nl_peer_recycle_doit(struct sk_buff *skb, struct genl_info *info)
 			       BIT(SOCKBEAT_A_PEER_HOLD));
 	if (err)
 		return err;
-	for (i = 0; i < req.n; i++)
+	for (i = 0; i < req.n; i++) {
 		ends += req.entry[i].conf.end != SOCKBEAT_END_NONE;
+		/* The slot is its holder's, who knows of nothing. */
+		if (info->attrs[SOCKBEAT_A_SESSION_ID])
+			req.entry[i].conf.hold = true;
+	}
 	if (ends) {
 		later = sb_later_new(ends);
 		err = later ? 0 : -ENOMEM;

@@ -43,6 +43,9 @@ struct sb_net {
  */
 DEFINE_MUTEX(sb_sessions_mutex);
 
+/* The sessions of all namespaces, those whose namespace is gone included. */
+LIST_HEAD(sb_sessions);
+
 static unsigned int sb_net_id;
 static struct workqueue_struct *sb_wq;
 
@@ -151,6 +154,7 @@ static void sb_session_expire(struct sb_session *session)
 			session->stats.postponed++;
 		spin_unlock_bh(&session->lock);
 		sb_offload_probe(session);
+		sb_act_run(session);
 	} while (n == chunk && budget);
 }
 
@@ -158,7 +162,7 @@ static void sb_session_work(struct work_struct *work)
 {
 	struct sb_session *session =
 		container_of(work, struct sb_session, work);
-	u64 start_ns = ktime_get_ns();
+	u64 guard_ms, start_ns = ktime_get_ns();
 	bool more;
 
 	spin_lock_bh(&session->lock);
@@ -167,16 +171,20 @@ static void sb_session_work(struct work_struct *work)
 	spin_unlock_bh(&session->lock);
 
 	sb_session_expire(session);
+	spin_lock_bh(&session->lock);
+	guard_ms = sb_guard_check(session, sb_now_ms());
+	spin_unlock_bh(&session->lock);
 	more = sb_event_flush(session);
 
 	spin_lock_bh(&session->lock);
 	session->ticking = false;
+	sb_session_schedule(session, guard_ms);
 	session->stats.ticks++;
 	session->stats.tick_ns += ktime_get_ns() - start_ns;
 	if (more)
 		sb_session_schedule(session, (session->wheel.now + 1) * session->tick_ms);
 	else if (session->portid && session->backoff_ms &&
-		 !list_empty(&session->ready))
+		 sb_event_waits(session))
 		sb_session_schedule(session, session->retry_ms);
 	sb_session_schedule_wheel(session);
 	spin_unlock_bh(&session->lock);
@@ -279,7 +287,7 @@ static __poll_t sb_session_poll(struct file *file, poll_table *table)
 
 	poll_wait(file, &session->wait, table);
 	spin_lock_bh(&session->lock);
-	if (!list_empty(&session->ready))
+	if (sb_event_waits(session))
 		mask |= EPOLLIN;
 	if (!session->net)
 		mask |= EPOLLHUP;
@@ -354,7 +362,7 @@ static void sb_session_free(struct sb_session *session)
 
 	if (session->port_sk)
 		sock_put(session->port_sk);
-
+	put_pid(session->pid);
 	for (i = 0; session->pages && i < session->n_pages; i++) {
 		if (session->pages[i])
 			__free_page(session->pages[i]);
@@ -381,6 +389,10 @@ static int sb_session_release(struct inode *inode, struct file *file)
 
 	sb_session_stop(session);
 	sb_session_untrack_all(session);
+	mutex_lock(&sb_sessions_mutex);
+	list_del(&session->all);
+	sb_sysfs_ended(session);
+	mutex_unlock(&sb_sessions_mutex);
 	sb_session_free(session);
 	return 0;
 }
@@ -392,6 +404,35 @@ static const struct file_operations sb_session_fops = {
 	.mmap = sb_session_mmap,
 	.llseek = noop_llseek,
 };
+
+/**
+ * sb_session_next - the session that follows in a namespace
+ * @net: the namespace
+ * @id: an id
+ *
+ * Context: process, may sleep.
+ * Return: the file, held, of the session with the least id that is not less
+ * than @id, or NULL.
+ */
+struct file *sb_session_next(struct net *net, u32 id)
+{
+	struct sb_net *sbn = net_generic(net, sb_net_id);
+	struct sb_session *session;
+	struct file *file = NULL;
+
+	mutex_lock(&sb_sessions_mutex);
+	/* They are in the order of their ids. */
+	list_for_each_entry(session, &sbn->sessions, list) {
+		if (session->id < id)
+			continue;
+		/* Its last close may be waiting for the mutex. */
+		file = sb_get_live_file(&session->file);
+		if (file)
+			break;
+	}
+	mutex_unlock(&sb_sessions_mutex);
+	return file;
+}
 
 /**
  * sb_session_of - the session of a file
@@ -423,8 +464,16 @@ static struct sb_session *sb_session_alloc(u32 capacity, struct sb_user *user)
 		      HRTIMER_MODE_ABS);
 	session->capacity = capacity;
 	session->tick_ms = READ_ONCE(sb_tick_ms);
-	session->timeout_ms = READ_ONCE(sb_default_timeout_ms);
-	session->renotify_ms = READ_ONCE(sb_renotify_ms);
+	session->policy.timeout_ms = READ_ONCE(sb_default_timeout_ms);
+	session->policy.renotify_ms = READ_ONCE(sb_renotify_ms);
+	session->policy.action = READ_ONCE(sb_default_action);
+	session->policy.act_after_ms = READ_ONCE(sb_act_after_ms);
+	session->policy.suspect_percent = READ_ONCE(sb_suspect_percent);
+	session->policy.adaptive_beats = READ_ONCE(sb_adaptive_beats);
+	session->adaptive_min_ms = READ_ONCE(sb_adaptive_min_ms);
+	session->guard.percent = READ_ONCE(sb_guard_percent);
+	session->guard.window_ms = READ_ONCE(sb_guard_window_ms);
+	session->pid = get_pid(task_tgid(current));
 	session->recycle_delay_ms = READ_ONCE(sb_recycle_delay_ms);
 	session->first_generation = READ_ONCE(sb_first_generation);
 	session->timer_ms = U64_MAX;
@@ -484,7 +533,9 @@ struct file *sb_session_open(struct net *net, u32 portid, struct sock *sk,
 	sb_session_set_port(session, portid, sk);
 	spin_unlock_bh(&session->lock);
 	session->id = ++sbn->last_id;
-	list_add_rcu(&session->list, &sbn->sessions);
+	session->file = file;
+	list_add(&session->all, &sb_sessions);
+	list_add_tail_rcu(&session->list, &sbn->sessions);
 	mutex_unlock(&sb_sessions_mutex);
 	return file;
 }

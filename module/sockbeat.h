@@ -28,6 +28,7 @@
 #include <uapi/linux/sockbeat.h>
 #include <uapi/linux/sockbeat_slots.h>
 
+#include "adapt.h"
 #include "match.h"
 #include "wheel.h"
 
@@ -52,6 +53,7 @@ struct sb_user;
  * @SB_TELL_HEARD: was told silent, is live again
  * @SB_TELL_GONE: its socket went away
  * @SB_TELL_RECYCLED: its quarantine is over
+ * @SB_TELL_SUSPECT: may fall silent soon
  */
 enum sb_pending {
 	SB_TELL_NOTHING,
@@ -59,12 +61,39 @@ enum sb_pending {
 	SB_TELL_HEARD,
 	SB_TELL_GONE,
 	SB_TELL_RECYCLED,
+	SB_TELL_SUSPECT,
+};
+
+/**
+ * struct sb_policy - what can be set for a peer, and as default for peers
+ * @timeout_ms: silence after which it is reported, the longest if adaptive
+ * @renotify_ms: how often it is reported again if level-triggered
+ * @act_after_ms: how long it has been silent when the kernel acts
+ * @source: enum sockbeat_source
+ * @trigger: enum sockbeat_trigger
+ * @action: enum sockbeat_action
+ * @adaptive_beats: intervals of a peer's rhythm that make its timeout, 0 for
+ *		    a fixed one
+ * @suspect_percent: part of the timeout after which it is suspect, 0 for none
+ *
+ * All within the ranges that the netlink spec gives.
+ */
+struct sb_policy {
+	u32 timeout_ms;
+	u32 renotify_ms;
+	u32 act_after_ms;
+	u8 source : 2;
+	u8 trigger : 1;
+	u8 action : 2;
+	u8 adaptive_beats : 4;
+	u8 suspect_percent;
 };
 
 /**
  * struct sb_peer - a tracked socket
  * @node: place on the session's wheel; session->lock
  * @ready: place on the session's ready list; session->lock
+ * @rcu: for call_rcu(), when it is on no list any more
  * @hash: place in sb_socks; written under session->lock, read under RCU
  * @sk: the socket, with a reference; NULL when it is gone or recycled;
  *	session->lock
@@ -75,26 +104,32 @@ enum sb_pending {
  * @recycle_end_ms: in quarantine instead: when that is over; session->lock
  * @lrcvtime: TCP's time of the last payload when it was last read;
  *	      session->lock
- * @timeout_ms: silence after which the peer is reported; session->lock
  * @rx_base: TCP's copied_seq without what the application has read since
  *	     peer-add; the socket's lock
  * @tx_base: TCP's write_seq without what it has written since then; the
  *	     socket's lock
  * @offload: its part in offload.c, NULL for none; session->lock
  * @index: slot; constant
+ * @policy: settings; session->lock
+ * @interval_ms: its rhythm as in struct sb_adapt; session->lock
+ * @deviation_ms: likewise
+ * @samples: likewise
  * @state: enum sockbeat_state; session->lock
- * @source: enum sockbeat_source; session->lock
- * @trigger: enum sockbeat_trigger; session->lock
  * @pending: enum sb_pending; session->lock
- * @told: the newest event delivered was SILENT, or RECYCLED; session->lock
+ * @told: the newest event delivered was SUSPECT, SILENT or RECYCLED;
+ *	  session->lock
  * @sending: @pending is in the message that is under way; session->lock
  * @marked: named in the batch that is being checked; session->lock
  * @hold: keep the slot when the quarantine is over; session->lock
- * @rcu: for call_rcu()
+ * @suspect: live, but not heard for policy.suspect_percent; session->lock
+ * @acting: the kernel is about to end the socket; session->lock
  */
 struct sb_peer {
 	struct sb_wheel_node node;
-	struct list_head ready;
+	union {
+		struct list_head ready;
+		struct rcu_head rcu;
+	};
 	struct rhash_head hash;
 	struct sock *sk;
 	const struct sock *sk_key;
@@ -106,19 +141,21 @@ struct sb_peer {
 	};
 	struct sb_offload *offload;
 	u32 lrcvtime;
-	u32 timeout_ms;
 	u32 rx_base;
 	u32 tx_base;
 	u32 index;
-	u8 state : 2;
-	u8 source : 2;
-	u8 trigger : 1;
-	u8 pending;
-	u8 told : 1;
-	u8 sending : 1;
-	u8 marked : 1;
-	u8 hold : 1;
-	struct rcu_head rcu;
+	struct sb_policy policy;
+	u64 interval_ms : SB_ADAPT_BITS;
+	u64 deviation_ms : SB_ADAPT_BITS;
+	u64 samples : 3;
+	u64 state : 2;
+	u64 pending : 3;
+	u64 told : 1;
+	u64 sending : 1;
+	u64 marked : 1;
+	u64 hold : 1;
+	u64 suspect : 1;
+	u64 acting : 1;
 };
 
 /**
@@ -155,6 +192,12 @@ struct sb_stats {
 	u64 postponed;
 	u64 recycles;
 	u64 recycled;
+	u64 suspects;
+	u64 shutdowns;
+	u64 aborts;
+	u64 acts_deferred;
+	u64 acts_guarded;
+	u64 guards;
 };
 
 /**
@@ -210,8 +253,40 @@ struct sb_session_profile {
 	struct sb_profile profile;
 };
 
-/* Peers that a tick looks at, and may have to send a probe to, in one go. */
+/* Peers that a tick looks at, and may have to send a probe to or to end, in
+ * one go.
+ */
 #define SB_CHECK_CHUNK	64
+
+/**
+ * struct sb_act - a socket to be ended
+ * @sk: the socket
+ * @end: how
+ */
+struct sb_act {
+	struct sock *sk;
+	enum sockbeat_end end;
+};
+
+/**
+ * struct sb_guard - the mass silence guard of a session, all under session->lock
+ * @percent: of the peers that may fall silent within the window; 0 for no guard
+ * @window_ms: the window
+ * @since_ms: beginning of the present half of the window
+ * @silences: in the present half, and in the one before
+ * @over_ms: when it last ended
+ * @active: the kernel does not act now
+ * @told: what the holder was told of @active
+ */
+struct sb_guard {
+	u32 percent;
+	u32 window_ms;
+	u64 since_ms;
+	u32 silences[2];
+	u64 over_ms;
+	bool active;
+	bool told;
+};
 
 /**
  * struct sb_session - what a session's fd stands for
@@ -230,11 +305,11 @@ struct sb_session_profile {
  * @timer_ms: when @timer runs next, U64_MAX while it is not armed
  * @backoff_ms: wait before the next attempt to send, 0 after a success
  * @retry_ms: when that attempt is due
- * @timeout_ms: default for new peers
- * @renotify_ms: how often a level-triggered peer is told again
+ * @policy: default for new peers; its renotify_ms is that of quarantines, too
+ * @adaptive_min_ms: shortest timeout that a rhythm leads to
  * @recycle_delay_ms: default quarantine
- * @source: default for new peers
- * @trigger: default for new peers
+ * @guard: the mass silence guard
+ * @pid: who made it or took it over last
  * @ticking: the work runs and will say itself when it is wanted again
  * @closing: no timer and no work is started any more
  * @stats: counters
@@ -242,11 +317,14 @@ struct sb_session_profile {
  * @batch: handles in the message that is under way; only the work's
  * @probe: sockets that a probe is due for, each with a reference; only the work's
  * @n_probe: entries of @probe in use; only the work's
+ * @act: sockets that the kernel has to end, each with a reference; only the work's
+ * @n_act: entries of @act in use; only the work's
  * @counts: per processor
  * @capacity: slots; constant
  * @first_generation: what a slot begins with; constant
  * @tick_ms: the wheel's unit; constant
  * @id: name in events; constant
+ * @file: the file; no reference, sb_sessions_mutex
  * @pages: the slot page, filled by faults; an entry is set once
  * @n_pages: entries of @pages; constant
  * @user: whose limits apply; constant
@@ -254,6 +332,7 @@ struct sb_session_profile {
  * @timer: starts @work
  * @work: the tick
  * @list: place in the namespace's list; sb_sessions_mutex, read under RCU
+ * @all: place in sb_sessions; sb_sessions_mutex
  */
 struct sb_session {
 	struct rcu_head rcu;
@@ -270,11 +349,11 @@ struct sb_session {
 	u64 timer_ms;
 	u64 retry_ms;
 	u32 backoff_ms;
-	u32 timeout_ms;
-	u32 renotify_ms;
+	struct sb_policy policy;
+	u32 adaptive_min_ms;
 	u32 recycle_delay_ms;
-	u8 source;
-	u8 trigger;
+	struct sb_guard guard;
+	struct pid *pid;
 	bool ticking;
 	bool closing;
 	struct sb_stats stats;
@@ -283,12 +362,15 @@ struct sb_session {
 	u64 batch[SB_EVENTS_MAX];
 	struct sock *probe[SB_CHECK_CHUNK];
 	unsigned int n_probe;
+	struct sb_act act[SB_CHECK_CHUNK];
+	unsigned int n_act;
 	struct sb_counts __percpu *counts;
 
 	u32 capacity;
 	u32 first_generation;
 	u32 tick_ms;
 	u32 id;
+	struct file *file;
 	struct page **pages;
 	u32 n_pages;
 	struct sb_user *user;
@@ -296,45 +378,35 @@ struct sb_session {
 	struct hrtimer timer;
 	struct work_struct work;
 	struct list_head list;
+	struct list_head all;
 };
 
 /**
  * struct sb_peer_conf - what a request says about a peer
+ * @given: bits of the attributes that it has
  * @user_data: opaque
- * @timeout_ms: within the spec's range
+ * @policy: settings
  * @delay_ms: time in quarantine, within the spec's range
- * @source: enum sockbeat_source
- * @trigger: enum sockbeat_trigger
+ * @probe_after_ms: within the spec's range, 0 for never
  * @end: enum sockbeat_end
  * @profile: offload profile, 0 for none
- * @probe_after_ms: within the spec's range, 0 for never
  * @hold: keep the slot when the quarantine is over
- * @has_user_data: @user_data was given
- * @has_timeout: @timeout_ms was given
- * @has_source: @source was given
- * @has_trigger: @trigger was given
- * @has_delay: @delay_ms was given
- * @has_profile: @profile was given
- * @has_probe_after: @probe_after_ms was given
  */
 struct sb_peer_conf {
+	unsigned long given;
 	u64 user_data;
-	u32 timeout_ms;
+	struct sb_policy policy;
 	u32 delay_ms;
 	u32 probe_after_ms;
-	u8 source;
-	u8 trigger;
 	u8 end;
 	u8 profile;
 	bool hold;
-	bool has_user_data;
-	bool has_timeout;
-	bool has_source;
-	bool has_trigger;
-	bool has_delay;
-	bool has_profile;
-	bool has_probe_after;
 };
+
+static inline bool sb_conf_has(const struct sb_peer_conf *conf, unsigned int attr)
+{
+	return conf->given & BIT(attr);
+}
 
 static inline u64 sb_now_ms(void)
 {
@@ -348,9 +420,19 @@ static inline u64 sb_peer_handle(const struct sb_peer *peer)
 	return generation << 32 | peer->index;
 }
 
+/* act.c: what the kernel does by itself to silent peers, and what guards it */
+u64 sb_act_due_ms(const struct sb_peer *peer);
+void sb_act_check(struct sb_peer *peer, u64 now_ms);
+void sb_act_run(struct sb_session *session);
+bool sb_act_begin(struct sock *sk, enum sockbeat_end end);
+void sb_act_end(struct sock *sk);
+void sb_guard_silence(struct sb_session *session, u64 now_ms);
+u64 sb_guard_check(struct sb_session *session, u64 now_ms);
+
 /* event.c: the ready list and the messages made from it */
 void sb_event_push(struct sb_peer *peer, enum sb_pending pending);
 void sb_event_drop(struct sb_peer *peer);
+bool sb_event_waits(const struct sb_session *session);
 bool sb_event_flush(struct sb_session *session);
 
 /* hook.c: from a socket to its peer, and the end of a socket */
@@ -364,12 +446,15 @@ struct sb_peer *sb_hook_find(const struct sock *sk);
 struct sb_later *sb_later_new(unsigned int n);
 void sb_later_end(struct sb_later *later, struct sock *sk, enum sockbeat_end end);
 void sb_later_run(struct sb_later *later);
+void sb_later_queue(struct sb_later *later, struct sb_user *user);
+void sb_later_acts(struct list_head *item);
 const char *sb_later_text(const char *fmt, ...) __printf(1, 2);
 void sb_later_exit(void);
 
 /* message.c: event messages */
 struct sk_buff *sb_message_new(struct sb_session *session);
 bool sb_message_put(struct sk_buff *skb, struct sb_peer *peer, u64 now_ms);
+bool sb_message_put_guard(struct sk_buff *skb, const struct sb_session *session);
 int sb_message_send(struct net *net, struct sk_buff *skb, u32 portid);
 
 /* netlink.c: the family and its requests */
@@ -416,6 +501,13 @@ extern unsigned int sb_renotify_ms;
 extern unsigned int sb_recycle_delay_ms;
 extern unsigned int sb_first_generation;
 extern unsigned int sb_tick_ms;
+extern unsigned int sb_default_action;
+extern unsigned int sb_act_after_ms;
+extern unsigned int sb_suspect_percent;
+extern unsigned int sb_adaptive_beats;
+extern unsigned int sb_adaptive_min_ms;
+extern unsigned int sb_guard_percent;
+extern unsigned int sb_guard_window_ms;
 extern unsigned int sb_max_expire_per_tick;
 extern unsigned int sb_max_peers_per_user;
 extern unsigned int sb_max_sessions_per_user;
@@ -434,6 +526,11 @@ void sb_peer_set(struct sb_peer *peer, const struct sb_peer_conf *conf,
 void sb_peer_gone(struct sb_peer *peer);
 struct sb_peer *sb_peer_find(struct sb_session *session, u64 handle);
 u64 sb_peer_idle_ms(struct sb_peer *peer, u64 now_ms);
+u32 sb_peer_limit_ms(const struct sb_peer *peer);
+struct sb_adapt sb_peer_rhythm(const struct sb_peer *peer);
+bool sb_peer_clear(struct sb_peer *peer, u64 now_ms);
+u64 sb_peer_again_ms(const struct sb_peer *peer, u64 now_ms);
+void sb_peer_await(struct sb_peer *peer, u64 when_ms);
 void sb_peer_check(struct sb_peer *peer, u64 now_ms);
 bool sb_peer_revive(struct sb_peer *peer, u64 now_ms);
 void sb_peer_become(struct sb_peer *peer, enum sockbeat_state state);
@@ -448,12 +545,14 @@ void sb_recycle_told(struct sb_peer *peer, u64 now_ms);
 
 /* session.c: a session and its fd */
 extern struct mutex sb_sessions_mutex;
+extern struct list_head sb_sessions;
 int sb_session_init(void);
 void sb_session_exit(void);
 struct file *sb_session_open(struct net *net, u32 portid, struct sock *sk,
 			     u32 capacity, const char **why);
 struct sock *sb_session_set_port(struct sb_session *session, u32 portid,
 				 struct sock *sk);
+struct file *sb_session_next(struct net *net, u32 id);
 struct sb_session *sb_session_of(const struct file *file);
 void sb_session_schedule(struct sb_session *session, u64 when_ms);
 void sb_session_arm(struct sb_session *session, struct sb_peer *peer,
@@ -462,7 +561,16 @@ struct sockbeat_slot *sb_session_slot(struct sb_session *session, u32 index);
 u64 sb_session_stamp(struct sb_session *session, u32 index);
 void sb_session_clear_slot(struct sb_session *session, u32 index);
 
-/* user.c: limits per user */
+/* sysfs.c: totals of all sessions */
+int sb_sysfs_init(void);
+void sb_sysfs_exit(void);
+void sb_sysfs_ended(const struct sb_session *session);
+
+/* user.c: limits per user, and what has to wait for a user's sockets */
+int sb_user_init(void);
+void sb_user_exit(void);
+void sb_user_queue(struct sb_user *user, struct list_head *item);
+kuid_t sb_user_uid(const struct sb_user *user);
 struct sb_user *sb_user_get(u32 capacity, const char **why);
 void sb_user_put(struct sb_user *user, u32 capacity);
 

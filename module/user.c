@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Limits per user.  Kernels before 7.x do not export their own counters of
- * this kind (inc_ucount()), and the limits are few: a short list will do.
+ * Limits per user, and what has to wait for a user's sockets.  Kernels before
+ * 7.x do not export their own counters of this kind (inc_ucount()), and the
+ * limits are few: a short list will do.
  */
 #include <linux/cred.h>
 #include <linux/slab.h>
 #include <linux/uidgid.h>
+#include <linux/workqueue.h>
 
 #include "sockbeat.h"
 
@@ -15,16 +17,53 @@
  * @uid: the user; constant
  * @sessions: sessions, each of which holds this record
  * @peers: peers that they have room for
+ * @works: times that @work is queued or running, each of which holds it too
+ * @items: what @work has to do
+ * @work: does it
  */
 struct sb_user {
 	struct list_head list;
 	kuid_t uid;
 	unsigned int sessions;
 	u64 peers;
+	unsigned int works;
+	struct list_head items;
+	struct work_struct work;
 };
 
+static struct workqueue_struct *sb_user_wq;
 static LIST_HEAD(sb_users);
 static DEFINE_SPINLOCK(sb_users_lock);
+
+/* Take a record away where nobody has it any more; the caller frees it. */
+static struct sb_user *sb_user_unused(struct sb_user *user)
+{
+	lockdep_assert_held(&sb_users_lock);
+
+	if (user->sessions || user->works)
+		return NULL;
+	list_del(&user->list);
+	return user;
+}
+
+static void sb_user_work(struct work_struct *work)
+{
+	struct sb_user *user = container_of(work, struct sb_user, work);
+	struct list_head *item;
+
+	spin_lock(&sb_users_lock);
+	while (!list_empty(&user->items)) {
+		item = user->items.next;
+		list_del(item);
+		spin_unlock(&sb_users_lock);
+		sb_later_acts(item);
+		spin_lock(&sb_users_lock);
+	}
+	user->works--;
+	user = sb_user_unused(user);
+	spin_unlock(&sb_users_lock);
+	kfree(user);
+}
 
 static const char *sb_user_over(const struct sb_user *user, u32 capacity)
 {
@@ -55,6 +94,8 @@ struct sb_user *sb_user_get(u32 capacity, const char **why)
 		return ERR_PTR(-ENOMEM);
 	}
 	spare->uid = uid;
+	INIT_LIST_HEAD(&spare->items);
+	INIT_WORK(&spare->work, sb_user_work);
 	spin_lock(&sb_users_lock);
 	list_for_each_entry(user, &sb_users, list) {
 		if (uid_eq(user->uid, uid))
@@ -89,10 +130,44 @@ void sb_user_put(struct sb_user *user, u32 capacity)
 {
 	spin_lock(&sb_users_lock);
 	user->peers -= capacity;
-	if (--user->sessions)
-		user = NULL;
-	else
-		list_del(&user->list);
+	user->sessions--;
+	user = sb_user_unused(user);
 	spin_unlock(&sb_users_lock);
 	kfree(user);
+}
+
+/**
+ * sb_user_queue - have something done that may have to wait for a socket
+ * @user: whose socket it is, held by the caller's session
+ * @item: for sb_later_acts(); in order, and one at a time for each user
+ *
+ * Context: process.
+ */
+void sb_user_queue(struct sb_user *user, struct list_head *item)
+{
+	spin_lock(&sb_users_lock);
+	list_add_tail(item, &user->items);
+	if (queue_work(sb_user_wq, &user->work))
+		user->works++;
+	spin_unlock(&sb_users_lock);
+}
+
+/**
+ * sb_user_uid - who a user is
+ * @user: the user
+ */
+kuid_t sb_user_uid(const struct sb_user *user)
+{
+	return user->uid;
+}
+
+int __init sb_user_init(void)
+{
+	sb_user_wq = alloc_workqueue("sockbeat_user", WQ_UNBOUND, 0);
+	return sb_user_wq ? 0 : -ENOMEM;
+}
+
+void sb_user_exit(void)
+{
+	destroy_workqueue(sb_user_wq);
 }

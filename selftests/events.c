@@ -73,28 +73,30 @@ TEST_F_TIMEOUT(events, small_buffer_many_silent, 800)
 	/* Long enough that all are added before the first falls silent. */
 	struct peer_conf conf = { 60000, KEEP, KEEP, 0 }, now = { 100, KEEP, KEEP, 0 };
 	struct event ev[64];
+	/* An emulated debug kernel takes minutes for as many. */
+	int peers = getenv("SOCKBEAT_TEST_SLOW") ? PEERS / 5 : PEERS;
 	int session, i, n, got = 0;
 	struct session_reply r;
 
 	ASSERT_EQ(0, set_rcvbuf(&self->c, 4096));
 	ASSERT_EQ(0, no_enobufs(&self->c));
-	session = client_session_new(&self->c, PEERS, 0, 0, SOCKBEAT_TRIGGER_EDGE, NULL);
+	session = client_session_new(&self->c, peers, 0, 0, SOCKBEAT_TRIGGER_EDGE, NULL);
 	ASSERT_LE(0, session);
-	ASSERT_EQ(0, tcp_pairs(AF_INET, pairs, PEERS / 2));
-	ASSERT_EQ(0, track(&self->cmd, session, pairs, PEERS / 2, &conf, handles));
+	ASSERT_EQ(0, tcp_pairs(AF_INET, pairs, peers / 2));
+	ASSERT_EQ(0, track(&self->cmd, session, pairs, peers / 2, &conf, handles));
 	/* No bind: a setting that makes all of them silent within one tick. */
-	for (i = 0; i < PEERS; i += 250)
+	for (i = 0; i < peers; i += 250)
 		ASSERT_EQ(0, client_handles(&self->cmd, session, SOCKBEAT_CMD_PEER_SET,
 					    handles + i, 250, &now));
 	/* Let the buffer run full before anything is read. */
 	while (client_stat(&self->cmd, session, SOCKBEAT_A_STATS_DEFERRALS) == 0)
 		;
-	while (got < PEERS) {
+	while (got < peers) {
 		n = client_events(&self->c, ev, 64, now_ms() + 20000);
-		ASSERT_LT(0, n) TH_LOG("%d of %d told", got, PEERS);
+		ASSERT_LT(0, n) TH_LOG("%d of %d told", got, peers);
 		for (i = 0; i < n; i++) {
 			ASSERT_EQ(SOCKBEAT_EVENT_KIND_SILENT, ev[i].kind);
-			ASSERT_GT(PEERS, (uint32_t)ev[i].handle);
+			ASSERT_GT(peers, (uint32_t)ev[i].handle);
 			EXPECT_EQ(handles[(uint32_t)ev[i].handle], ev[i].handle);
 			EXPECT_EQ(0, told[(uint32_t)ev[i].handle]++);
 		}
@@ -102,9 +104,9 @@ TEST_F_TIMEOUT(events, small_buffer_many_silent, 800)
 	}
 	EXPECT_FALSE(client_event(&self->c, ev, 1000));
 	ASSERT_EQ(0, client_session_get(&self->cmd, session, &r));
-	EXPECT_EQ(PEERS, r.stats.v[SOCKBEAT_A_STATS_EVENTS]);
-	EXPECT_EQ(PEERS, r.stats.v[SOCKBEAT_A_STATS_SILENCES]);
-	EXPECT_EQ(PEERS, r.stats.v[SOCKBEAT_A_STATS_SILENT]);
+	EXPECT_EQ(peers, r.stats.v[SOCKBEAT_A_STATS_EVENTS]);
+	EXPECT_EQ(peers, r.stats.v[SOCKBEAT_A_STATS_SILENCES]);
+	EXPECT_EQ(peers, r.stats.v[SOCKBEAT_A_STATS_SILENT]);
 	TH_LOG("%d events in %llu messages, %llu times no room", got,
 	       (unsigned long long)r.stats.v[SOCKBEAT_A_STATS_MESSAGES],
 	       (unsigned long long)r.stats.v[SOCKBEAT_A_STATS_DEFERRALS]);
