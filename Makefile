@@ -125,7 +125,7 @@ bench-offload: kselftest
 		--file "$$(command -v redis-check-rdb):usr/bin/redis-server"
 
 ##@ Netlink
-ynl:		## generate header, policies and op table from uapi/sockbeat.yaml
+ynl:		## generate header, policies, op table and Documentation/netlink.md from uapi/sockbeat.yaml
 ynl: deps-vm
 	uapi/ynl-regen
 

@@ -30,20 +30,6 @@ static bool on_kernel(void)
 	return engine && !strcmp(engine, "kernel");
 }
 
-/* A file that lies beside this program, or with its source. */
-static const char *beside(const char *name)
-{
-	static char path[PATH_MAX];
-	char self[PATH_MAX - 64] = "";
-
-	if (readlink("/proc/self/exe", self, sizeof(self) - 1) < 0)
-		return name;
-	snprintf(path, sizeof(path), "%s/%s", dirname(self), name);
-	if (access(path, X_OK))
-		snprintf(path, sizeof(path), "%s/../../selftests/%s", self, name);
-	return path;
-}
-
 /* One line of what it says. */
 static bool service_line(struct service *s, char *line, size_t size)
 {

@@ -62,6 +62,20 @@ static inline void program_path(const char *name, char path[PATH_MAX])
 	snprintf(path, PATH_MAX, "%s", name);
 }
 
+/* A file that lies beside this program, or with its source. */
+static inline const char *beside(const char *name)
+{
+	static char path[PATH_MAX];
+	char self[PATH_MAX - 64] = "";
+
+	if (readlink("/proc/self/exe", self, sizeof(self) - 1) < 0)
+		return name;
+	snprintf(path, sizeof(path), "%s/%s", dirname(self), name);
+	if (access(path, X_OK))
+		snprintf(path, sizeof(path), "%s/../../selftests/%s", self, name);
+	return path;
+}
+
 /* Read more of the log, up to a deadline. False at its end or when time is up. */
 static inline bool log_more(struct sockbeatd *d, uint64_t until_ms)
 {

@@ -5,7 +5,8 @@
 #
 # A test is linked with what it needs of the daemon and the library, built with
 # the same sanitizer.  Further targets: build; engine_kernel, which is the test of
-# the library on the module; offload_server, which is what offload_clients starts.
+# the library on the module; offload_server, which is what offload_clients starts;
+# example_server, the same for example.
 
 here := $(dir $(realpath $(lastword $(MAKEFILE_LIST))))
 top  := $(realpath $(here)..)
@@ -49,7 +50,7 @@ check: build
 
 build: $(TESTS:%=$(BUILD)/%)
 
-engine_kernel offload_server: %: $(BUILD)/%
+engine_kernel offload_server example_server: %: $(BUILD)/%
 
 $(BUILD):
 	@mkdir -p $@
@@ -67,5 +68,11 @@ $(BUILD)/%: $(here)%.c $(wildcard $(here)*.h) $(BUILD)/unit.a
 	@printf '  CC      %s\n' '$(@F)'
 	@$(CC) $(ALL_CFLAGS) -o $@ $< $(BUILD)/unit.a $(LIBS)
 
-.PHONY: check build engine_kernel offload_server daemon
+# As a user of the library builds it: with its headers and the archive alone.
+$(BUILD)/example_server: $(top)/Documentation/example/server.c daemon | $(BUILD)
+	@printf '  CC      %s\n' '$(@F)'
+	@$(CC) -O2 -g -Wall -Wextra -Werror -I$(top)/daemon -I$(top)/uapi $(san_flags_$(san)) $(CFLAGS) \
+		-o $@ $< $(objs)/libsockbeat.a -lmnl
+
+.PHONY: check build engine_kernel offload_server example_server daemon
 .DELETE_ON_ERROR:
