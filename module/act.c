@@ -102,8 +102,10 @@ static unsigned int sb_act_sort(struct sb_session *session)
 	unsigned int i, n = 0;
 
 	for (i = 0; i < session->n_act; i++) {
-		if (!sb_act_is_owned(session->act[i].sk))
-			swap(session->act[n++], session->act[i]);
+		if (sb_act_is_owned(session->act[i].sk))
+			continue;
+		swap(session->act[n], session->act[i]);
+		n++;
 	}
 	return n;
 }

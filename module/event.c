@@ -85,6 +85,8 @@ static unsigned int sb_event_compose(struct sb_session *session,
 /* The receiver has it: when does this peer come up again? */
 static void sb_event_delivered(struct sb_peer *peer, u64 now_ms)
 {
+	bool heard = peer->pending == SB_TELL_HEARD;
+
 	if (peer->state == SOCKBEAT_STATE_RECYCLING) {
 		sb_recycle_told(peer, now_ms);
 		return;
@@ -92,6 +94,8 @@ static void sb_event_delivered(struct sb_peer *peer, u64 now_ms)
 	peer->told = peer->pending == SB_TELL_SILENT ||
 		     peer->pending == SB_TELL_SUSPECT;
 	sb_event_drop(peer);
+	if (heard && peer->suspect)
+		sb_event_push(peer, SB_TELL_SUSPECT);
 	if (peer->state == SOCKBEAT_STATE_SILENT ||
 	    (peer->state == SOCKBEAT_STATE_GONE &&
 	     peer->policy.trigger == SOCKBEAT_TRIGGER_LEVEL))

@@ -628,7 +628,9 @@ static void sb_peer_check_live(struct sb_peer *peer, u64 now_ms)
 		} else if (idle_ms >= sb_peer_suspect_ms(peer)) {
 			peer->suspect = true;
 			session->stats.suspects++;
-			sb_event_push(peer, SB_TELL_SUSPECT);
+			/* That it was heard before comes first. */
+			if (peer->pending != SB_TELL_HEARD)
+				sb_event_push(peer, SB_TELL_SUSPECT);
 		}
 		if (peer->offload)
 			sb_offload_check(peer, now_ms);

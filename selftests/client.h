@@ -29,6 +29,8 @@ struct event {
 	uint64_t user_data;
 	uint64_t idle_ms;
 	uint64_t late_ms;
+	uint32_t action;
+	uint32_t peers;
 };
 
 struct client {
@@ -41,7 +43,7 @@ struct client {
 	char *rx;
 	char *early;		/* an event that came before an answer */
 	int early_len;
-	struct event queue[64];	/* the rest of a message, for client_event() */
+	struct event queue[65];	/* the rest of a message, for client_event() */
 	int queued, taken;
 };
 
@@ -410,6 +412,26 @@ static inline int client_set(struct client *c, int session, uint64_t handle,
 	return client_handles(c, session, SOCKBEAT_CMD_PEER_SET, &handle, 1, conf);
 }
 
+/* One setting of a peer, or of the session where the handle is 0. */
+static inline int client_setting(struct client *c, int session, uint64_t handle, uint16_t type,
+				 uint32_t value)
+{
+	struct nlmsghdr *nlh = client_cmd(c, handle ? SOCKBEAT_CMD_PEER_SET :
+						      SOCKBEAT_CMD_SESSION_SET);
+	struct nlattr *nest;
+
+	mnl_attr_put_u32(nlh, SOCKBEAT_A_SESSION_FD, session);
+	if (!handle) {
+		mnl_attr_put_u32(nlh, type, value);
+	} else {
+		nest = mnl_attr_nest_start(nlh, SOCKBEAT_A_SESSION_PEER);
+		mnl_attr_put_u64(nlh, SOCKBEAT_A_PEER_HANDLE, handle);
+		mnl_attr_put_u32(nlh, type, value);
+		mnl_attr_nest_end(nlh, nest);
+	}
+	return client_talk(c, nlh, NULL, NULL);
+}
+
 static inline int client_del(struct client *c, int session, uint64_t handle)
 {
 	return client_handles(c, session, SOCKBEAT_CMD_PEER_DEL, &handle, 1, NULL);
@@ -545,6 +567,8 @@ static inline int client_events(struct client *c, struct event *ev, int max,
 			ev[n].user_data = a.v[SOCKBEAT_A_EVENT_USER_DATA];
 			ev[n].idle_ms = a.v[SOCKBEAT_A_EVENT_IDLE_MS];
 			ev[n].late_ms = a.v[SOCKBEAT_A_EVENT_LATE_MS];
+			ev[n].action = a.v[SOCKBEAT_A_EVENT_ACTION];
+			ev[n].peers = a.v[SOCKBEAT_A_EVENT_PEERS];
 			n++;
 		}
 	}
@@ -556,7 +580,7 @@ static inline bool client_event(struct client *c, struct event *ev, uint64_t wai
 {
 	if (c->taken == c->queued) {
 		c->taken = 0;
-		c->queued = client_events(c, c->queue, 64, now_ms() + wait_ms);
+		c->queued = client_events(c, c->queue, 65, now_ms() + wait_ms);
 		if (c->queued <= 0) {
 			c->queued = 0;
 			return false;

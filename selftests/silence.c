@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
+#include "cable.h"
 #include "client.h"
 #include "tcp.h"
 #include "harness.h"
@@ -21,27 +22,13 @@
 FIXTURE(silence) {
 	struct client c;	/* events */
 	struct client cmd;	/* requests */
+	struct cable cable;
 	int session;
-	int home;
-	int away;
-	int listener;
-	uint16_t port;
 };
 
 FIXTURE_SETUP(silence)
 {
-	self->home = netns_new();
-	ASSERT_LE(0, self->home);
-	close(self->home);
-	self->home = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
-	ASSERT_LE(0, unshare(CLONE_NEWNET));
-	self->away = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
-	ASSERT_EQ(0, sh("ip link set lo up && ip link add away type veth peer name home netns /proc/%d/fd/%d && "
-			"ip addr add 10.9.0.2/24 dev away && ip link set away up", getpid(), self->home));
-	ASSERT_EQ(0, netns_enter(self->home));
-	ASSERT_EQ(0, sh("ip addr add 10.9.0.1/24 dev home && ip link set home up"));
-	self->listener = tcp_listen(AF_INET, "10.9.0.1", &self->port);
-	ASSERT_LE(0, self->listener);
+	ASSERT_EQ(0, cable_lay(&self->cable));
 	ASSERT_EQ(0, client_open(&self->c));
 	ASSERT_EQ(0, client_open(&self->cmd));
 	self->session = client_session_new(&self->c, 4096, 1000, 400, SOCKBEAT_TRIGGER_EDGE, NULL);
@@ -51,33 +38,9 @@ FIXTURE_SETUP(silence)
 FIXTURE_TEARDOWN(silence)
 {
 	close(self->session);
-	close(self->listener);
 	client_close(&self->c);
 	client_close(&self->cmd);
-	close(self->home);
-	close(self->away);
-}
-
-/* Drop every packet in both directions: no FIN, no RST, no error. */
-static int pull_cable(int home, int away)
-{
-	int err = sh("tc qdisc add dev home root netem loss 100%%");
-
-	if (netns_enter(away))
-		return -1;
-	err |= sh("tc qdisc add dev away root netem loss 100%%");
-	return netns_enter(home) ? -1 : err;
-}
-
-static int connect_away(FIXTURE_DATA(silence) *self, struct pair *pair)
-{
-	if (netns_enter(self->away))
-		return -1;
-	pair->client = tcp_connect(AF_INET, "10.9.0.1", self->port);
-	if (netns_enter(self->home))
-		return -1;
-	pair->server = accept4(self->listener, NULL, NULL, SOCK_CLOEXEC);
-	return pair->client < 0 || pair->server < 0 ? -1 : 0;
+	cable_remove(&self->cable);
 }
 
 static int sleep_ms(unsigned int ms)
@@ -92,7 +55,7 @@ TEST_F(silence, found_in_time)
 	struct event ev;
 	struct pair pair;
 
-	ASSERT_EQ(0, connect_away(self, &pair));
+	ASSERT_EQ(0, cable_connect(&self->cable, &pair));
 	added = now_ms();
 	ASSERT_EQ(0, client_add1(&self->cmd, self->session, pair.server, NULL, &handle));
 	ASSERT_TRUE(client_event(&self->c, &ev, 10000));
@@ -114,10 +77,10 @@ TEST_F(silence, pulled_cable)
 	int i;
 
 	for (i = 0; i < 2; i++) {
-		ASSERT_EQ(0, connect_away(self, &pair[i]));
+		ASSERT_EQ(0, cable_connect(&self->cable, &pair[i]));
 		ASSERT_EQ(0, client_add1(&self->cmd, self->session, pair[i].server, NULL, &handle[i]));
 	}
-	ASSERT_EQ(0, pull_cable(self->home, self->away));
+	ASSERT_EQ(0, cable_pull(&self->cable));
 	/* What the clients say now reaches nobody. */
 	ASSERT_EQ(1, write(pair[0].client, "x", 1));
 	for (i = 0; i < 2; i++) {
@@ -139,7 +102,7 @@ TEST_F(silence, stopped_client)
 	socklen_t len;
 	pid_t pid;
 
-	ASSERT_EQ(0, connect_away(self, &pair));
+	ASSERT_EQ(0, cable_connect(&self->cable, &pair));
 	pid = fork();
 	ASSERT_LE(0, pid);
 	if (!pid) {
@@ -181,7 +144,7 @@ TEST_F(silence, keepalive_is_not_heard)
 	struct pair pair;
 	uint64_t handle;
 
-	ASSERT_EQ(0, connect_away(self, &pair));
+	ASSERT_EQ(0, cable_connect(&self->cable, &pair));
 	fds[0] = pair.server;
 	fds[1] = pair.client;
 	for (i = 0; i < 2; i++) {
@@ -213,7 +176,7 @@ TEST_F(silence, late_heartbeats_keep_alive)
 	struct pair pair;
 	int i;
 
-	ASSERT_EQ(0, connect_away(self, &pair));
+	ASSERT_EQ(0, cable_connect(&self->cable, &pair));
 	ASSERT_EQ(0, client_add1(&self->cmd, self->session, pair.server, NULL, &handle));
 	next = now_ms();
 	for (i = 0; i < 23; i++) {
@@ -248,7 +211,7 @@ TEST_F(silence, source_beat)
 
 	slots = map_slots(self->session);
 	ASSERT_NE(MAP_FAILED, slots);
-	ASSERT_EQ(0, connect_away(self, &pair));
+	ASSERT_EQ(0, cable_connect(&self->cable, &pair));
 	ASSERT_EQ(0, client_add1(&self->cmd, self->session, pair.server, &conf, &handle));
 	for (i = 0; i < 15; i++) {
 		__atomic_store_n(&slots[0].beat_ms, now_ms(), __ATOMIC_RELAXED);
@@ -274,7 +237,7 @@ TEST_F(silence, source_either)
 
 	slots = map_slots(self->session);
 	ASSERT_NE(MAP_FAILED, slots);
-	ASSERT_EQ(0, connect_away(self, &pair));
+	ASSERT_EQ(0, cable_connect(&self->cable, &pair));
 	ASSERT_EQ(0, client_add1(&self->cmd, self->session, pair.server, &conf, &handle));
 	for (i = 0; i < 10; i++) {
 		__atomic_store_n(&slots[0].beat_ms, now_ms(), __ATOMIC_RELAXED);
@@ -301,7 +264,7 @@ TEST_F(silence, stamp_from_the_future)
 
 	slots = map_slots(self->session);
 	ASSERT_NE(MAP_FAILED, slots);
-	ASSERT_EQ(0, connect_away(self, &pair));
+	ASSERT_EQ(0, cable_connect(&self->cable, &pair));
 	ASSERT_EQ(0, client_add1(&self->cmd, self->session, pair.server, &conf, &handle));
 	__atomic_store_n(&slots[0].beat_ms, UINT64_MAX, __ATOMIC_RELAXED);
 	ASSERT_TRUE(client_event(&self->c, &ev, 10000));
@@ -322,7 +285,7 @@ TEST_F(silence, stamp_is_cleared_for_the_next_peer)
 	slots = map_slots(self->session);
 	ASSERT_NE(MAP_FAILED, slots);
 	__atomic_store_n(&slots[0].beat_ms, 12345, __ATOMIC_RELAXED);
-	ASSERT_EQ(0, connect_away(self, &pair));
+	ASSERT_EQ(0, cable_connect(&self->cable, &pair));
 	ASSERT_EQ(0, client_add1(&self->cmd, self->session, pair.server, &conf, &handle));
 	EXPECT_EQ(0, __atomic_load_n(&slots[0].beat_ms, __ATOMIC_RELAXED));
 	munmap(slots, 4096 * sizeof(*slots));
@@ -337,7 +300,7 @@ TEST_F(silence, level_tells_until_handled)
 	struct pair pair;
 	int i;
 
-	ASSERT_EQ(0, connect_away(self, &pair));
+	ASSERT_EQ(0, cable_connect(&self->cable, &pair));
 	ASSERT_EQ(0, client_add1(&self->cmd, self->session, pair.server, &conf, &handle));
 	for (i = 0; i < 4; i++) {
 		ASSERT_TRUE(client_event(&self->c, &ev, 10000));
@@ -361,7 +324,7 @@ TEST_F(silence, edge_tells_once_for_each_silence)
 	uint64_t handle;
 	int i;
 
-	ASSERT_EQ(0, connect_away(self, &pair));
+	ASSERT_EQ(0, cable_connect(&self->cable, &pair));
 	ASSERT_EQ(0, client_add1(&self->cmd, self->session, pair.server, NULL, &handle));
 	for (i = 0; i < 2; i++) {
 		ASSERT_TRUE(client_event(&self->c, &ev, 10000));
@@ -383,7 +346,7 @@ TEST_F(silence, gone)
 	int i;
 
 	for (i = 0; i < 4; i++) {
-		ASSERT_EQ(0, connect_away(self, &pair[i]));
+		ASSERT_EQ(0, cable_connect(&self->cable, &pair[i]));
 		ASSERT_EQ(0, client_add1(&self->cmd, self->session, pair[i].server, &conf, &handle[i]));
 	}
 	for (i = 0; i < 4; i++) {
@@ -425,7 +388,7 @@ TEST_F(silence, close_wait_is_tracked)
 	struct pair pair;
 	uint64_t handle;
 
-	ASSERT_EQ(0, connect_away(self, &pair));
+	ASSERT_EQ(0, cable_connect(&self->cable, &pair));
 	shutdown(pair.client, SHUT_WR);
 	ASSERT_EQ(0, client_add1(&self->cmd, self->session, pair.server, NULL, &handle));
 	ASSERT_TRUE(client_event(&self->c, &ev, 10000));
@@ -452,7 +415,7 @@ TEST_F_TIMEOUT(silence, lateness, 300)
 	int i, n, got = 0;
 
 	for (i = 0; i < 500; i++)
-		ASSERT_EQ(0, connect_away(self, &pairs[i]));
+		ASSERT_EQ(0, cable_connect(&self->cable, &pairs[i]));
 	for (i = 0; i < 500; i++) {
 		struct peer_conf conf = { 2000 + i * 4, KEEP, KEEP, i + 1 };
 
