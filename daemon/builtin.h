@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * What the files of the builtin engine share: engine_builtin.c (calls),
- * builtin_peer.c (when a peer is silent), builtin_recycle.c (quarantine),
- * builtin_table.c (slots and lists).
+ * builtin_peer.c (when a peer is silent), builtin_act.c (what is done to it),
+ * builtin_recycle.c (quarantine), builtin_table.c (slots and lists).
  */
 #ifndef SOCKBEAT_BUILTIN_H
 #define SOCKBEAT_BUILTIN_H
 
 #include <stdbool.h>
 
+#include "adapt.h"
 #include "engine.h"
 #include "wheel.h"
 
@@ -25,6 +26,23 @@ enum tell {
 	TELL_HEARD,
 	TELL_GONE,
 	TELL_RECYCLED,
+	TELL_SUSPECT,
+};
+
+/**
+ * struct policy - what can be set for a peer, and as default for peers
+ *
+ * As struct sb_policy of the module.
+ */
+struct policy {
+	uint32_t timeout_ms;
+	uint32_t renotify_ms;
+	uint32_t act_after_ms;
+	unsigned int source : 2;
+	unsigned int trigger : 1;
+	unsigned int action : 2;
+	unsigned int adaptive_beats : 4;
+	unsigned int suspect_percent : 7;
 };
 
 /**
@@ -38,17 +56,18 @@ enum tell {
  * @generation: of the present or the last peer, never 0 once used
  * @index: of the slot; constant
  * @fd: the socket
- * @timeout_ms: silence after which the peer is reported
+ * @policy: settings
+ * @rhythm: in which it is heard
  * @looked: the call in which the socket was last looked at
  * @hash_next: next peer in the same bucket of the cookie table
  * @next: next on the ready list; next in order of release while free
  * @prev: previous on the ready list
  * @used: the slot is not free
  * @state: enum sockbeat_state
- * @source: enum sockbeat_source
- * @trigger: enum sockbeat_trigger
  * @pending: enum tell
- * @told: the newest event delivered was SILENT, or RECYCLED
+ * @told: the newest event delivered was SUSPECT, SILENT or RECYCLED
+ * @suspect: live, but not heard for policy.suspect_percent
+ * @acted: we ended the socket
  * @hold: keep the slot when the quarantine is over
  * @tcp_state: at the last look
  */
@@ -64,22 +83,45 @@ struct peer {
 	uint32_t generation;
 	uint32_t index;
 	int fd;
-	uint32_t timeout_ms;
+	struct policy policy;
+	struct sb_adapt rhythm;
 	uint32_t looked;
 	uint32_t hash_next;
 	uint32_t next;
 	uint32_t prev;
 	unsigned int used : 1;
 	unsigned int state : 2;
-	unsigned int source : 2;
-	unsigned int trigger : 1;
 	unsigned int pending : 3;
 	unsigned int told : 1;
+	unsigned int suspect : 1;
+	unsigned int acted : 1;
 	unsigned int hold : 1;
 	unsigned int tcp_state : 5;
 };
 
-_Static_assert(sizeof(struct peer) <= 88, "with 4 to 8 bytes in the cookie table: at most 96");
+_Static_assert(sizeof(struct peer) <= 112, "with 4 to 8 bytes in the cookie table: at most 120");
+
+/**
+ * struct guard - the mass silence guard, as struct sb_guard of the module
+ * @percent: of the peers that may fall silent within the window
+ * @window_ms: the window
+ * @since_ms: beginning of the present half of the window
+ * @silences: in the present half, and in the one before
+ * @over_ms: when it last ended
+ * @next_ms: when to see whether it may end, while it is active
+ * @active: nothing is done to silent peers now
+ * @told: what the caller was told of @active
+ */
+struct guard {
+	uint32_t percent;
+	uint32_t window_ms;
+	uint64_t since_ms;
+	uint32_t silences[2];
+	uint64_t over_ms;
+	uint64_t next_ms;
+	bool active;
+	bool told;
+};
 
 /**
  * struct builtin - an engine's session
@@ -95,10 +137,9 @@ _Static_assert(sizeof(struct peer) <= 88, "with 4 to 8 bytes in the cookie table
  * @n_buckets: a power of two
  * @timer_fd: readable when there is something to do
  * @armed_ns: what it is set to, 0 for not
- * @timeout_ms: default for new peers
- * @renotify_ms: how often a level-triggered peer is told again
- * @source: default for new peers
- * @trigger: default for new peers
+ * @policy: default for new peers
+ * @adaptive_min_ms: shortest timeout that a rhythm leads to
+ * @guard: the mass silence guard
  * @jiffy_ms: grain of TCP's clock
  * @call: counts the calls that look at sockets
  * @stats: counters
@@ -117,10 +158,9 @@ struct builtin {
 	uint32_t n_buckets;
 	int timer_fd;
 	uint64_t armed_ns;
-	uint32_t timeout_ms;
-	uint32_t renotify_ms;
-	enum sockbeat_source source;
-	enum sockbeat_trigger trigger;
+	struct policy policy;
+	uint32_t adaptive_min_ms;
+	struct guard guard;
 	uint32_t jiffy_ms;
 	uint32_t call;
 	struct sockbeat_stats stats;
@@ -147,8 +187,20 @@ static inline uint64_t idle_ms(const struct peer *peer, uint64_t now_ms)
 	return now_ms > peer->heard_ms ? now_ms - peer->heard_ms : 0;
 }
 
+/* builtin_act.c */
+uint64_t act_due_ms(const struct builtin *b, const struct peer *peer, uint64_t now_ms);
+bool act_check(struct builtin *b, struct peer *peer, uint64_t now_ms);
+void guard_silence(struct builtin *b, uint64_t now_ms);
+void guard_check(struct builtin *b, uint64_t now_ms);
+
 /* builtin_peer.c */
 void peer_arm(struct builtin *b, struct peer *peer, uint64_t when_ms);
+void peer_arm_live(struct builtin *b, struct peer *peer, uint64_t now_ms);
+void peer_await(struct builtin *b, struct peer *peer, uint64_t when_ms, uint64_t now_ms);
+uint64_t peer_again_ms(const struct peer *peer, uint64_t now_ms);
+uint32_t peer_limit_ms(const struct builtin *b, const struct peer *peer);
+bool peer_clear(struct builtin *b, struct peer *peer, uint64_t now_ms);
+void peer_gone(struct builtin *b, struct peer *peer);
 int peer_check_socket(int fd, uint64_t *cookie, const char **why);
 bool peer_has_fd(const struct peer *peer);
 void peer_look(struct builtin *b, struct peer *peer, uint64_t now_ms);
@@ -162,6 +214,7 @@ void peer_leave(struct builtin *b, struct peer *peer);
 int builtin_recycle(struct sockbeat *sb, struct sockbeat_peer *peers, size_t n,
 		    const struct sb_retire *how);
 int builtin_extend(struct sockbeat *sb, struct sockbeat_peer *peers, size_t n, uint32_t delay_ms);
+void end_socket(const struct peer *peer, enum sockbeat_end end);
 void recycle_check(struct builtin *b, struct peer *peer, uint64_t now_ms);
 void recycle_told(struct builtin *b, struct peer *peer, uint64_t now_ms);
 

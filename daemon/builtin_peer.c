@@ -4,8 +4,10 @@
  *
  *   state      on the wheel until          on the ready list
  *   ---------  --------------------------  --------------------------------
- *   LIVE       its earliest expiry         only to tell HEARD
- *   SILENT     the next look, once told    until told
+ *   LIVE       its earliest expiry,        only to tell HEARD or SUSPECT
+ *              warning or heartbeat
+ *   SILENT     the next look, once told,   until told
+ *              or its end is due
  *   GONE       the next reminder, once     until told
  *              told, if level-triggered
  *   RECYCLING  its quarantine is over;     until told, which frees the slot
@@ -37,6 +39,88 @@ void peer_arm(struct builtin *b, struct peer *peer, uint64_t when_ms)
 	if (!b->wheel.count)
 		sb_wheel_advance(&b->wheel, sb_now_ms() / TICK_MS);
 	sb_wheel_add(&b->wheel, &peer->node, (when_ms + TICK_MS - 1) / TICK_MS);
+}
+
+static struct sb_adapt_conf adapt_conf(const struct builtin *b, const struct peer *peer)
+{
+	return (struct sb_adapt_conf){
+		.beats = peer->policy.adaptive_beats,
+		.min_ms = b->adaptive_min_ms,
+		.max_ms = peer->policy.timeout_ms,
+	};
+}
+
+/**
+ * peer_limit_ms - the silence after which a peer is reported
+ * @b: the session
+ * @peer: the peer
+ */
+uint32_t peer_limit_ms(const struct builtin *b, const struct peer *peer)
+{
+	struct sb_adapt_conf conf = adapt_conf(b, peer);
+
+	return conf.beats ? sb_adapt_timeout_ms(&peer->rhythm, &conf) : conf.max_ms;
+}
+
+static uint32_t suspect_ms(const struct builtin *b, const struct peer *peer)
+{
+	uint32_t limit_ms = peer_limit_ms(b, peer);
+
+	if (!peer->policy.suspect_percent)
+		return limit_ms;
+	return (uint64_t)limit_ms * peer->policy.suspect_percent / 100;
+}
+
+/**
+ * peer_arm_live - put a live peer where there is something to be seen of it first
+ * @b: the session
+ * @peer: the peer
+ * @now_ms: sb_now_ms()
+ */
+void peer_arm_live(struct builtin *b, struct peer *peer, uint64_t now_ms)
+{
+	struct sb_adapt_conf conf = adapt_conf(b, peer);
+	uint64_t look_ms, when_ms;
+
+	when_ms = peer->heard_ms + (peer->suspect ? peer_limit_ms(b, peer) : suspect_ms(b, peer));
+	if (conf.beats) {
+		look_ms = sb_adapt_look_ms(&peer->rhythm, &conf, peer->heard_ms, now_ms);
+		if (look_ms < when_ms)
+			when_ms = look_ms;
+	}
+	peer_arm(b, peer, when_ms);
+}
+
+/**
+ * peer_again_ms - when a peer whose silence was told is to be looked at again
+ * @peer: the peer
+ * @now_ms: sb_now_ms()
+ */
+uint64_t peer_again_ms(const struct peer *peer, uint64_t now_ms)
+{
+	return now_ms + (peer->policy.trigger == SOCKBEAT_TRIGGER_LEVEL ?
+			 peer->policy.renotify_ms : peer->policy.timeout_ms);
+}
+
+/**
+ * peer_await - have a peer that is not live looked at
+ * @b: the session
+ * @peer: the peer
+ * @when_ms: when the caller is to be told again, UINT64_MAX for never
+ * @now_ms: sb_now_ms()
+ */
+void peer_await(struct builtin *b, struct peer *peer, uint64_t when_ms, uint64_t now_ms)
+{
+	uint64_t due_ms = UINT64_MAX;
+
+	if (peer->state == SOCKBEAT_STATE_SILENT)
+		due_ms = act_due_ms(b, peer, now_ms);
+	if (due_ms < when_ms)
+		when_ms = due_ms;
+	if (when_ms != UINT64_MAX)
+		peer_arm(b, peer, when_ms);
+	else if (sb_wheel_armed(&peer->node))
+		sb_wheel_del(&b->wheel, &peer->node);
 }
 
 static int get_option(int fd, int level, int option, void *value, socklen_t size)
@@ -159,7 +243,12 @@ void peer_leave(struct builtin *b, struct peer *peer)
 	slot_release(b, peer);
 }
 
-static void gone(struct builtin *b, struct peer *peer)
+/**
+ * peer_gone - a peer's socket has come to its end
+ * @b: the session
+ * @peer: a peer that has one
+ */
+void peer_gone(struct builtin *b, struct peer *peer)
 {
 	peer_let_go(b, peer);
 	peer_become(b, peer, SOCKBEAT_STATE_GONE);
@@ -207,6 +296,7 @@ bool peer_has_fd(const struct peer *peer)
  */
 void peer_look(struct builtin *b, struct peer *peer, uint64_t now_ms)
 {
+	uint64_t before_ms = peer->heard_ms;
 	struct tcp_info info;
 
 	/* One look serves all who ask in the same call. */
@@ -216,19 +306,33 @@ void peer_look(struct builtin *b, struct peer *peer, uint64_t now_ms)
 	if (!peer_has_fd(peer) ||
 	    get_option(peer->fd, IPPROTO_TCP, TCP_INFO, &info, sizeof(info)) ||
 	    is_ended(peer->fd, info.tcpi_state)) {
-		gone(b, peer);
+		peer_gone(b, peer);
 		return;
 	}
 	peer->tcp_state = info.tcpi_state;
-	if (peer->source != SOCKBEAT_SOURCE_BEAT)
+	if (peer->policy.source != SOCKBEAT_SOURCE_BEAT)
 		heard_payload(b, peer, info.tcpi_last_data_recv, now_ms);
-	if (peer->source != SOCKBEAT_SOURCE_ACTIVITY && peer->beat_ms > peer->heard_ms)
+	if (peer->policy.source != SOCKBEAT_SOURCE_ACTIVITY && peer->beat_ms > peer->heard_ms)
 		peer->heard_ms = peer->beat_ms;
+	if (peer->policy.adaptive_beats && peer->heard_ms != before_ms) {
+		struct sb_adapt_conf conf = adapt_conf(b, peer);
+
+		sb_adapt_heard(&peer->rhythm, &conf, peer->heard_ms - before_ms);
+	}
 }
 
-static bool is_silent(const struct peer *peer, uint64_t now_ms)
+static bool is_silent(const struct builtin *b, const struct peer *peer, uint64_t now_ms)
 {
-	return idle_ms(peer, now_ms) >= peer->timeout_ms;
+	return idle_ms(peer, now_ms) >= peer_limit_ms(b, peer);
+}
+
+/* Who was never told of a silence is not told of its end either. */
+static void tell_heard(struct builtin *b, struct peer *peer)
+{
+	if (peer->told)
+		ready_push(b, peer, TELL_HEARD);
+	else
+		ready_drop(b, peer);
 }
 
 /**
@@ -237,22 +341,68 @@ static bool is_silent(const struct peer *peer, uint64_t now_ms)
  * @peer: a silent peer that was looked at
  * @now_ms: sb_now_ms()
  *
- * Who was never told of the silence is not told of its end either.
- *
  * Return: whether it was.
  */
 bool peer_revive(struct builtin *b, struct peer *peer, uint64_t now_ms)
 {
-	if (is_silent(peer, now_ms))
+	if (is_silent(b, peer, now_ms))
 		return false;
 	peer_become(b, peer, SOCKBEAT_STATE_LIVE);
 	b->stats.recoveries++;
-	if (peer->told)
-		ready_push(b, peer, TELL_HEARD);
-	else
-		ready_drop(b, peer);
-	peer_arm(b, peer, peer->heard_ms + peer->timeout_ms);
+	tell_heard(b, peer);
+	peer_arm_live(b, peer, now_ms);
 	return true;
+}
+
+/**
+ * peer_clear - take the suspicion from a live peer if it has been heard
+ * @b: the session
+ * @peer: a suspect peer that was looked at
+ * @now_ms: sb_now_ms()
+ *
+ * Return: whether it was.
+ */
+bool peer_clear(struct builtin *b, struct peer *peer, uint64_t now_ms)
+{
+	if (peer->policy.suspect_percent && idle_ms(peer, now_ms) >= suspect_ms(b, peer))
+		return false;
+	peer->suspect = false;
+	tell_heard(b, peer);
+	return true;
+}
+
+static void check_live(struct builtin *b, struct peer *peer, uint64_t now_ms)
+{
+	if (!is_silent(b, peer, now_ms)) {
+		if (peer->suspect) {
+			peer_clear(b, peer, now_ms);
+		} else if (idle_ms(peer, now_ms) >= suspect_ms(b, peer)) {
+			peer->suspect = true;
+			b->stats.suspects++;
+			/* That it was heard before comes first. */
+			if (peer->pending != TELL_HEARD)
+				ready_push(b, peer, TELL_SUSPECT);
+		}
+		peer_arm_live(b, peer, now_ms);
+		return;
+	}
+	peer_become(b, peer, SOCKBEAT_STATE_SILENT);
+	peer->suspect = false;
+	b->stats.silences++;
+	guard_silence(b, now_ms);
+	ready_push(b, peer, TELL_SILENT);
+	if (!act_check(b, peer, now_ms))
+		peer_await(b, peer, UINT64_MAX, now_ms);
+}
+
+static void check_silent(struct builtin *b, struct peer *peer, uint64_t now_ms)
+{
+	if (peer_revive(b, peer, now_ms) || act_check(b, peer, now_ms))
+		return;
+	if (peer->pending == TELL_NOTHING && peer->policy.trigger == SOCKBEAT_TRIGGER_LEVEL)
+		ready_push(b, peer, TELL_SILENT);
+	peer_await(b, peer, peer->pending == TELL_NOTHING ? peer_again_ms(peer, now_ms) :
+							    UINT64_MAX, now_ms);
 }
 
 /**
@@ -270,21 +420,10 @@ void peer_check(struct builtin *b, struct peer *peer, uint64_t now_ms)
 	}
 	switch (peer->state) {
 	case SOCKBEAT_STATE_LIVE:
-		if (!is_silent(peer, now_ms)) {
-			peer_arm(b, peer, peer->heard_ms + peer->timeout_ms);
-			break;
-		}
-		peer_become(b, peer, SOCKBEAT_STATE_SILENT);
-		b->stats.silences++;
-		ready_push(b, peer, TELL_SILENT);
+		check_live(b, peer, now_ms);
 		break;
 	case SOCKBEAT_STATE_SILENT:
-		if (peer_revive(b, peer, now_ms))
-			break;
-		if (peer->trigger == SOCKBEAT_TRIGGER_LEVEL)
-			ready_push(b, peer, TELL_SILENT);
-		else
-			peer_arm(b, peer, now_ms + peer->timeout_ms);
+		check_silent(b, peer, now_ms);
 		break;
 	case SOCKBEAT_STATE_GONE:
 		ready_push(b, peer, TELL_GONE);

@@ -7,7 +7,12 @@
 
 #include "builtin.h"
 
-static void end_socket(const struct peer *peer, enum sockbeat_end end)
+/**
+ * end_socket - shut a peer's socket down, or reset its connection
+ * @peer: the peer
+ * @end: which
+ */
+void end_socket(const struct peer *peer, enum sockbeat_end end)
 {
 	const struct sockaddr none = { .sa_family = AF_UNSPEC };
 
@@ -34,6 +39,7 @@ static void retire(struct builtin *b, struct peer *peer, const struct sb_retire 
 	peer_become(b, peer, SOCKBEAT_STATE_RECYCLING);
 	peer->hold = hold;
 	peer->told = false;
+	peer->suspect = false;
 	/* The end of this millisecond: a quarantine is never too short. */
 	peer->recycle_end_ms = sb_now_ms() + 1 + how->delay_ms;
 	if (how->delay_ms)
@@ -113,5 +119,5 @@ void recycle_told(struct builtin *b, struct peer *peer, uint64_t now_ms)
 	}
 	peer->told = true;
 	ready_drop(b, peer);
-	peer_arm(b, peer, now_ms + b->renotify_ms);
+	peer_arm(b, peer, now_ms + peer->policy.renotify_ms);
 }

@@ -51,6 +51,12 @@ struct config {
 	uint32_t profile;		/* by its place among the words */
 	uint32_t min_heartbeat_interval_ms;
 	uint32_t probe_after_ms;	/* 0: never */
+	uint32_t act_after_ms;
+	uint32_t suspect_percent;	/* 0: no warning */
+	uint32_t adaptive_beats;	/* 0: a fixed timeout */
+	uint32_t adaptive_min_ms;
+	uint32_t guard_percent;		/* 0: no guard */
+	uint32_t guard_window_ms;
 	uint32_t max_frame_bytes;
 	uint32_t max_frames_per_s;	/* 0: no limit */
 	uint32_t max_queue_bytes;

@@ -26,6 +26,22 @@ static bool would_block(int err)
 	return err == EAGAIN || err == EWOULDBLOCK || err == EINTR;
 }
 
+/**
+ * conn_error_cause - why a connection was lost
+ * @err: its socket's error, positive
+ *
+ * TCP's own timers, or the session's, have given a silent peer up.
+ */
+enum close_cause conn_error_cause(int err)
+{
+	return err == ETIMEDOUT ? CLOSE_SILENT : CLOSE_RESET;
+}
+
+static enum close_cause broken(void)
+{
+	return conn_error_cause(errno);
+}
+
 /* Room for @more bytes behind buf->end; the buffer may move. */
 static struct conn_buf *buf_grow(struct conn_buf *buf, size_t more)
 {
@@ -144,7 +160,7 @@ int conn_send(struct reactor *r, struct conn *c, const uint8_t *data, size_t len
 		}
 		if (sent < 0) {
 			if (!would_block(errno))
-				return -CLOSE_RESET;
+				return -broken();
 			sent = 0;
 		}
 		sent_bytes(r, c, sent);
@@ -286,7 +302,7 @@ enum conn_state conn_on_readable(struct reactor *r, struct conn *c)
 		if (len < 0 && would_block(errno))
 			return CONN_WAITING;
 		if (len < 0) {
-			reactor_close(r, c, CLOSE_RESET);
+			reactor_close(r, c, broken());
 			return CONN_CLOSED;
 		}
 		r->counters.bytes_in += len;
@@ -321,7 +337,7 @@ enum conn_state conn_on_writable(struct reactor *r, struct conn *c)
 	if (sent < 0) {
 		if (would_block(errno))
 			return CONN_WAITING;
-		reactor_close(r, c, CLOSE_RESET);
+		reactor_close(r, c, broken());
 		return CONN_CLOSED;
 	}
 	sent_bytes(r, c, sent);

@@ -136,6 +136,7 @@ enum conn_state {
 	CONN_MORE,	/* there may be more to read, its turn is over */
 };
 
+enum close_cause conn_error_cause(int err);
 enum conn_state conn_on_readable(struct reactor *r, struct conn *c);
 enum conn_state conn_on_writable(struct reactor *r, struct conn *c);
 enum conn_state conn_feed_kept(struct reactor *r, struct conn *c);

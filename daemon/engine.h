@@ -145,8 +145,12 @@ void sb_fail_peer(struct sockbeat *sb, const char *what, size_t i,
 
 /* libsockbeat.c */
 void sb_begin_call(struct sockbeat *sb);
+
+/* limits.c */
 int sb_check_range(struct sockbeat *sb, const char *what, const char *name, uint64_t value,
 		   uint64_t min, uint64_t max);
+int sb_check_opts(struct sockbeat *sb, const struct sockbeat_opts *opts);
+void sb_check_peers(struct sockbeat *sb, const char *what, struct sockbeat_peer *peers, size_t n);
 
 /* offload.c */
 int sb_offload_check_peer(struct sockbeat *sb, const char *what,

@@ -22,6 +22,8 @@
 #define DEFAULT_TIMEOUT_MS	60000
 #define DEFAULT_RENOTIFY_MS	5000
 #define DEFAULT_DELAY_MS	60000
+#define DEFAULT_ADAPTIVE_MIN_MS	10000
+#define DEFAULT_GUARD_WINDOW_MS	10000
 
 /**
  * set_timer - have the descriptor readable when there is something to do
@@ -36,10 +38,12 @@ void set_timer(struct builtin *b)
 	/* What a tick left behind is for the next one. */
 	if (tick <= b->wheel.now)
 		tick = b->wheel.now + 1;
-	if (b->ready_head != NO_PEER)
+	if (b->ready_head != NO_PEER || b->guard.active != b->guard.told)
 		when_ns = ARMED_NOW;
 	else if (tick != SB_WHEEL_NEVER)
 		when_ns = tick * TICK_MS * 1000000;
+	if (b->guard.active && (!when_ns || b->guard.next_ms * 1000000 < when_ns))
+		when_ns = b->guard.next_ms * 1000000;
 	if (when_ns == b->armed_ns)
 		return;
 	b->armed_ns = when_ns;
@@ -54,6 +58,26 @@ static const char *full_text(struct builtin *b)
 		 "no free slot: %u live, %u silent, %u gone, %u in quarantine", b->stats.live,
 		 b->stats.silent, b->stats.gone, b->stats.recycling);
 	return b->text;
+}
+
+static void set_policy(struct policy *policy, const struct sockbeat_peer *entry)
+{
+	if (entry->mask & SOCKBEAT_PEER_TIMEOUT)
+		policy->timeout_ms = entry->timeout_ms;
+	if (entry->mask & SOCKBEAT_PEER_RENOTIFY)
+		policy->renotify_ms = entry->renotify_ms;
+	if (entry->mask & SOCKBEAT_PEER_ACT_AFTER)
+		policy->act_after_ms = entry->act_after_ms;
+	if (entry->mask & SOCKBEAT_PEER_SOURCE)
+		policy->source = entry->source;
+	if (entry->mask & SOCKBEAT_PEER_TRIGGER)
+		policy->trigger = entry->trigger;
+	if (entry->mask & SOCKBEAT_PEER_ACTION)
+		policy->action = entry->action;
+	if (entry->mask & SOCKBEAT_PEER_ADAPTIVE)
+		policy->adaptive_beats = entry->adaptive_beats;
+	if (entry->mask & SOCKBEAT_PEER_SUSPECT)
+		policy->suspect_percent = entry->suspect_percent;
 }
 
 static int enter(struct builtin *b, const struct sockbeat_peer *entry, uint64_t *handle,
@@ -82,15 +106,17 @@ static int enter(struct builtin *b, const struct sockbeat_peer *entry, uint64_t 
 	peer->cookie = cookie;
 	peer->fd = entry->fd;
 	peer->looked = b->call - 1;
-	peer->timeout_ms = entry->mask & SOCKBEAT_PEER_TIMEOUT ? entry->timeout_ms : b->timeout_ms;
-	peer->source = entry->mask & SOCKBEAT_PEER_SOURCE ? entry->source : b->source;
-	peer->trigger = entry->mask & SOCKBEAT_PEER_TRIGGER ? entry->trigger : b->trigger;
+	peer->policy = b->policy;
+	set_policy(&peer->policy, entry);
+	peer->rhythm = (struct sb_adapt){ 0 };
 	peer->state = SOCKBEAT_STATE_LIVE;
 	peer->told = false;
+	peer->suspect = false;
+	peer->acted = false;
 	cookie_insert(b, peer);
 	b->stats.live++;
 	b->stats.added++;
-	peer_arm(b, peer, peer->heard_ms + peer->timeout_ms);
+	peer_arm_live(b, peer, now_ms);
 	*handle = handle_of(peer);
 	return 0;
 }
@@ -153,21 +179,17 @@ static void change(struct builtin *b, struct peer *peer, const struct sockbeat_p
 	if (has_socket(peer))
 		peer_look(b, peer, now_ms);
 	peer->user_data = entry->user_data;
-	if (entry->mask & SOCKBEAT_PEER_TIMEOUT)
-		peer->timeout_ms = entry->timeout_ms;
-	if (entry->mask & SOCKBEAT_PEER_SOURCE)
-		peer->source = entry->source;
-	if (entry->mask & SOCKBEAT_PEER_TRIGGER)
-		peer->trigger = entry->trigger;
+	set_policy(&peer->policy, entry);
 
 	if (has_socket(peer)) {
 		peer->looked--;
 		peer_look(b, peer, now_ms);
 	}
-	if (peer->state == SOCKBEAT_STATE_SILENT)
-		peer_revive(b, peer, now_ms);
-	else if (peer->state == SOCKBEAT_STATE_LIVE)
-		peer_arm(b, peer, peer->heard_ms + peer->timeout_ms);
+	if (peer->state == SOCKBEAT_STATE_LIVE)
+		peer_arm_live(b, peer, now_ms);
+	else if (peer->state == SOCKBEAT_STATE_SILENT && !peer_revive(b, peer, now_ms))
+		peer_await(b, peer, peer->pending == TELL_NOTHING ?
+				    peer_again_ms(peer, now_ms) : UINT64_MAX, now_ms);
 }
 
 static int builtin_set(struct sockbeat *sb, struct sockbeat_peer *peers, size_t n)
@@ -243,13 +265,15 @@ static void tick(struct builtin *b, uint64_t now_ms)
 	b->stats.tick_ns += sb_now_ns() - start_ns;
 }
 
-static void fill_event(const struct peer *peer, struct sockbeat_event *event, uint64_t now_ms)
+static void fill_event(const struct builtin *b, const struct peer *peer,
+		       struct sockbeat_event *event, uint64_t now_ms)
 {
 	static const enum sockbeat_event_kind kinds[] = {
 		[TELL_SILENT] = SOCKBEAT_EVENT_KIND_SILENT,
 		[TELL_HEARD] = SOCKBEAT_EVENT_KIND_HEARD,
 		[TELL_GONE] = SOCKBEAT_EVENT_KIND_GONE,
 		[TELL_RECYCLED] = SOCKBEAT_EVENT_KIND_RECYCLED,
+		[TELL_SUSPECT] = SOCKBEAT_EVENT_KIND_SUSPECT,
 	};
 
 	*event = (struct sockbeat_event){
@@ -263,24 +287,51 @@ static void fill_event(const struct peer *peer, struct sockbeat_event *event, ui
 	}
 	event->tcp_state = peer->tcp_state;
 	event->idle_ms = idle_ms(peer, now_ms);
-	event->late_ms = peer->pending == TELL_SILENT ? event->idle_ms - peer->timeout_ms : 0;
+	event->late_ms = peer->pending == TELL_SILENT ? event->idle_ms - peer_limit_ms(b, peer) : 0;
+	event->action = peer->acted ? peer->policy.action : SOCKBEAT_ACTION_NOTIFY;
 }
 
 /* The caller has it: when does this peer come up again? */
 static void delivered(struct builtin *b, struct peer *peer, uint64_t now_ms)
 {
+	bool heard = peer->pending == TELL_HEARD;
+
 	if (peer->state == SOCKBEAT_STATE_RECYCLING) {
 		recycle_told(b, peer, now_ms);
 		return;
 	}
-	peer->told = peer->pending == TELL_SILENT;
+	peer->told = peer->pending == TELL_SILENT || peer->pending == TELL_SUSPECT;
 	ready_drop(b, peer);
-	if (peer->state == SOCKBEAT_STATE_LIVE)
-		return;
-	if (peer->trigger == SOCKBEAT_TRIGGER_LEVEL)
-		peer_arm(b, peer, now_ms + b->renotify_ms);
-	else if (peer->state == SOCKBEAT_STATE_SILENT)
-		peer_arm(b, peer, now_ms + peer->timeout_ms);
+	if (heard && peer->suspect)
+		ready_push(b, peer, TELL_SUSPECT);
+	if (peer->state == SOCKBEAT_STATE_SILENT ||
+	    (peer->state == SOCKBEAT_STATE_GONE &&
+	     peer->policy.trigger == SOCKBEAT_TRIGGER_LEVEL))
+		peer_await(b, peer, peer_again_ms(peer, now_ms), now_ms);
+}
+
+/* Has a peer been heard that was to be reported? */
+static bool is_over(struct builtin *b, struct peer *peer, uint64_t now_ms)
+{
+	if (peer->state != SOCKBEAT_STATE_SILENT && peer->pending != TELL_SUSPECT)
+		return false;
+	peer_look(b, peer, now_ms);
+	if (peer->state == SOCKBEAT_STATE_SILENT)
+		return peer_revive(b, peer, now_ms);
+	return peer->pending == TELL_SUSPECT && peer_clear(b, peer, now_ms);
+}
+
+static int tell_guard(struct builtin *b, struct sockbeat_event *event)
+{
+	if (b->guard.active == b->guard.told)
+		return 0;
+	*event = (struct sockbeat_event){
+		.kind = b->guard.active ? SOCKBEAT_EVENT_KIND_GUARD :
+					  SOCKBEAT_EVENT_KIND_GUARD_OVER,
+		.peers = b->stats.silent,
+	};
+	b->guard.told = b->guard.active;
+	return 1;
 }
 
 static int builtin_events(struct sockbeat *sb, struct sockbeat_event *events, int max)
@@ -292,14 +343,14 @@ static int builtin_events(struct sockbeat *sb, struct sockbeat_event *events, in
 
 	b->call++;
 	tick(b, now_ms);
+	guard_check(b, now_ms);
+	if (max > 0)
+		n = tell_guard(b, events);
 	while (n < max && b->ready_head != NO_PEER) {
 		peer = peer_at(b, b->ready_head);
-		if (peer->state == SOCKBEAT_STATE_SILENT)
-			peer_look(b, peer, now_ms);
-		if (peer->state == SOCKBEAT_STATE_SILENT && peer_revive(b, peer, now_ms) &&
-		    peer->pending == TELL_NOTHING)
+		if (is_over(b, peer, now_ms) && peer->pending == TELL_NOTHING)
 			continue;
-		fill_event(peer, &events[n++], now_ms);
+		fill_event(b, peer, &events[n++], now_ms);
 		delivered(b, peer, now_ms);
 	}
 	b->stats.events += n;
@@ -335,9 +386,20 @@ static void fill_info(struct builtin *b, struct peer *peer, struct sockbeat_info
 		return;
 	}
 	info->idle_ms = idle_ms(peer, now_ms);
-	info->timeout_ms = peer->timeout_ms;
-	info->source = peer->source;
-	info->trigger = peer->trigger;
+	info->timeout_ms = peer->policy.timeout_ms;
+	info->source = peer->policy.source;
+	info->trigger = peer->policy.trigger;
+	info->renotify_ms = peer->policy.renotify_ms;
+	info->action = peer->policy.action;
+	info->act_after_ms = peer->policy.act_after_ms;
+	info->suspect_percent = peer->policy.suspect_percent;
+	info->adaptive_beats = peer->policy.adaptive_beats;
+	info->limit_ms = peer_limit_ms(b, peer);
+	if (peer->policy.adaptive_beats && peer->rhythm.samples > 1) {
+		info->interval_ms = peer->rhythm.interval_ms;
+		info->deviation_ms = peer->rhythm.deviation_ms;
+	}
+	info->suspect = peer->suspect;
 	if (has_socket(peer)) {
 		info->cookie = peer->cookie;
 		info->tcp_state = peer->tcp_state;
@@ -386,6 +448,28 @@ static void builtin_close(struct sockbeat *sb)
 	free(b);
 }
 
+static uint32_t or_default(uint32_t value, uint32_t value_default)
+{
+	return value ? value : value_default;
+}
+
+static void set_defaults(struct builtin *b, const struct sockbeat_opts *opts)
+{
+	b->policy = (struct policy){
+		.timeout_ms = or_default(opts->timeout_ms, DEFAULT_TIMEOUT_MS),
+		.renotify_ms = or_default(opts->renotify_ms, DEFAULT_RENOTIFY_MS),
+		.act_after_ms = opts->act_after_ms,
+		.source = opts->source,
+		.trigger = opts->trigger,
+		.action = opts->action,
+		.adaptive_beats = opts->adaptive_beats,
+		.suspect_percent = opts->suspect_percent,
+	};
+	b->adaptive_min_ms = or_default(opts->adaptive_min_ms, DEFAULT_ADAPTIVE_MIN_MS);
+	b->guard.percent = opts->guard_percent;
+	b->guard.window_ms = or_default(opts->guard_window_ms, DEFAULT_GUARD_WINDOW_MS);
+}
+
 static int builtin_open(struct sockbeat *sb, const struct sockbeat_opts *opts)
 {
 	struct builtin *b = calloc(1, sizeof(*b));
@@ -396,13 +480,10 @@ static int builtin_open(struct sockbeat *sb, const struct sockbeat_opts *opts)
 		return sb_fail(sb, -ENOMEM, "session-new: no memory");
 	sb->data = b;
 	sb->capacity = opts->capacity;
-	b->timeout_ms = opts->timeout_ms ? opts->timeout_ms : DEFAULT_TIMEOUT_MS;
-	b->renotify_ms = opts->renotify_ms ? opts->renotify_ms : DEFAULT_RENOTIFY_MS;
 	if (opts->recycle_delay_ms != SOCKBEAT_NO_DELAY)
 		sb->recycle_delay_ms = opts->recycle_delay_ms ? opts->recycle_delay_ms :
 								DEFAULT_DELAY_MS;
-	b->source = opts->source;
-	b->trigger = opts->trigger;
+	set_defaults(b, opts);
 	sb_wheel_init(&b->wheel, sb_now_ms() / TICK_MS);
 	/* The coarse clock moves by jiffies. */
 	clock_getres(CLOCK_MONOTONIC_COARSE, &jiffy);

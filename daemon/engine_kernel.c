@@ -94,7 +94,10 @@ static int read_stats(const struct nlattr *nest, struct sockbeat_stats *stats)
 		U64(PASS_MEMORY, pass_memory), U64(PASS_RATE, pass_rate),
 		U64(PASS_STATE, pass_state), U64(PASS_FOREIGN, pass_foreign),
 		U64(PROBES, probes), U64(PROBES_ANSWERED, probes_answered),
-		U64(PROBES_SKIPPED, probes_skipped),
+		U64(PROBES_SKIPPED, probes_skipped), U64(SUSPECTS, suspects),
+		U64(SHUTDOWNS, shutdowns), U64(ABORTS, aborts),
+		U64(ACTS_DEFERRED, acts_deferred), U64(ACTS_GUARDED, acts_guarded),
+		U64(GUARDS, guards),
 	};
 	const struct nlattr *tb[SOCKBEAT_A_STATS_MAX + 1];
 	unsigned int i;
@@ -158,6 +161,13 @@ static int resolve_family(struct sockbeat *sb)
 	return err ? kernel_fail(sb, "generic netlink", &k->requests, err) : 0;
 }
 
+/* 0 is the module's default. */
+static void put_given(struct nlmsghdr *nlh, uint16_t type, uint32_t value)
+{
+	if (value)
+		mnl_attr_put_u32(nlh, type, value);
+}
+
 static int session_new(struct sockbeat *sb, const struct sockbeat_opts *opts)
 {
 	struct kernel *k = sb->data;
@@ -167,10 +177,15 @@ static int session_new(struct sockbeat *sb, const struct sockbeat_opts *opts)
 	int err;
 
 	mnl_attr_put_u32(nlh, SOCKBEAT_A_SESSION_CAPACITY, opts->capacity);
-	if (opts->timeout_ms)
-		mnl_attr_put_u32(nlh, SOCKBEAT_A_SESSION_TIMEOUT_MS, opts->timeout_ms);
-	if (opts->renotify_ms)
-		mnl_attr_put_u32(nlh, SOCKBEAT_A_SESSION_RENOTIFY_MS, opts->renotify_ms);
+	put_given(nlh, SOCKBEAT_A_SESSION_TIMEOUT_MS, opts->timeout_ms);
+	put_given(nlh, SOCKBEAT_A_SESSION_RENOTIFY_MS, opts->renotify_ms);
+	put_given(nlh, SOCKBEAT_A_SESSION_ACTION, opts->action);
+	put_given(nlh, SOCKBEAT_A_SESSION_ACT_AFTER_MS, opts->act_after_ms);
+	put_given(nlh, SOCKBEAT_A_SESSION_SUSPECT_PERCENT, opts->suspect_percent);
+	put_given(nlh, SOCKBEAT_A_SESSION_ADAPTIVE_BEATS, opts->adaptive_beats);
+	put_given(nlh, SOCKBEAT_A_SESSION_ADAPTIVE_MIN_MS, opts->adaptive_min_ms);
+	put_given(nlh, SOCKBEAT_A_SESSION_GUARD_PERCENT, opts->guard_percent);
+	put_given(nlh, SOCKBEAT_A_SESSION_GUARD_WINDOW_MS, opts->guard_window_ms);
 	if (opts->recycle_delay_ms)
 		mnl_attr_put_u32(nlh, SOCKBEAT_A_SESSION_RECYCLE_DELAY_MS,
 				 opts->recycle_delay_ms == SOCKBEAT_NO_DELAY ?
@@ -362,7 +377,7 @@ static void kernel_beat(struct sockbeat *sb, uint64_t handle)
 static int read_event(const struct nlattr *nest, struct sockbeat_event *event)
 {
 	const struct nlattr *tb[SOCKBEAT_A_EVENT_MAX + 1];
-	uint32_t kind = 0;
+	uint32_t kind = 0, action = 0;
 
 	memset(event, 0, sizeof(*event));
 	if (attrs_parse(mnl_attr_get_payload(nest), mnl_attr_get_payload_len(nest), tb,
@@ -373,9 +388,12 @@ static int read_event(const struct nlattr *nest, struct sockbeat_event *event)
 	    !attr_read(tb[SOCKBEAT_A_EVENT_USER_DATA], &event->user_data, sizeof(uint64_t)) ||
 	    !attr_read(tb[SOCKBEAT_A_EVENT_IDLE_MS], &event->idle_ms, sizeof(uint64_t)) ||
 	    !attr_read(tb[SOCKBEAT_A_EVENT_LATE_MS], &event->late_ms, sizeof(uint64_t)) ||
-	    !attr_read(tb[SOCKBEAT_A_EVENT_TCP_STATE], &event->tcp_state, sizeof(uint32_t)))
+	    !attr_read(tb[SOCKBEAT_A_EVENT_TCP_STATE], &event->tcp_state, sizeof(uint32_t)) ||
+	    !attr_read(tb[SOCKBEAT_A_EVENT_PEERS], &event->peers, sizeof(uint32_t)) ||
+	    !attr_read(tb[SOCKBEAT_A_EVENT_ACTION], &action, sizeof(action)))
 		return -EBADMSG;
 	event->kind = kind;
+	event->action = action;
 	return 0;
 }
 
@@ -443,7 +461,7 @@ static int next_event(struct sockbeat *sb, struct sockbeat_event *event)
 	if (sockbeat_index(event->handle) >= sb->capacity)
 		return -EBADMSG;
 	/* A newer module may have kinds that we do not know. */
-	return event->kind <= SOCKBEAT_EVENT_KIND_RECYCLED;
+	return event->kind <= SOCKBEAT_EVENT_KIND_GUARD_OVER;
 }
 
 static int kernel_events(struct sockbeat *sb, struct sockbeat_event *events, int max)

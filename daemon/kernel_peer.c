@@ -50,6 +50,16 @@ static void put_conf(struct nlmsghdr *nlh, const struct sockbeat_peer *peer)
 		mnl_attr_put_u32(nlh, SOCKBEAT_A_PEER_TRIGGER, peer->trigger);
 	if (peer->mask & SOCKBEAT_PEER_PROFILE)
 		mnl_attr_put_u32(nlh, SOCKBEAT_A_PEER_PROFILE, peer->profile);
+	if (peer->mask & SOCKBEAT_PEER_RENOTIFY)
+		mnl_attr_put_u32(nlh, SOCKBEAT_A_PEER_RENOTIFY_MS, peer->renotify_ms);
+	if (peer->mask & SOCKBEAT_PEER_ACTION)
+		mnl_attr_put_u32(nlh, SOCKBEAT_A_PEER_ACTION, peer->action);
+	if (peer->mask & SOCKBEAT_PEER_ACT_AFTER)
+		mnl_attr_put_u32(nlh, SOCKBEAT_A_PEER_ACT_AFTER_MS, peer->act_after_ms);
+	if (peer->mask & SOCKBEAT_PEER_SUSPECT)
+		mnl_attr_put_u32(nlh, SOCKBEAT_A_PEER_SUSPECT_PERCENT, peer->suspect_percent);
+	if (peer->mask & SOCKBEAT_PEER_ADAPTIVE)
+		mnl_attr_put_u32(nlh, SOCKBEAT_A_PEER_ADAPTIVE_BEATS, peer->adaptive_beats);
 	if (peer->mask & SOCKBEAT_PEER_PROBE)
 		mnl_attr_put_u32(nlh, SOCKBEAT_A_PEER_PROBE_AFTER_MS, peer->probe_after_ms);
 }
@@ -243,7 +253,7 @@ static int read_peer(const void *attrs, size_t len, struct sockbeat_info *info)
 {
 	const struct nlattr *session[SOCKBEAT_A_SESSION_MAX + 1], *tb[SOCKBEAT_A_PEER_MAX + 1];
 	const struct nlattr *nest;
-	uint32_t state = 0, source = 0, trigger = 0;
+	uint32_t state = 0, source = 0, trigger = 0, action = 0;
 
 	memset(info, 0, sizeof(*info));
 	if (attrs_parse(attrs, len, session, SOCKBEAT_A_SESSION_MAX) ||
@@ -266,8 +276,20 @@ static int read_peer(const void *attrs, size_t len, struct sockbeat_info *info)
 	    !attr_read(tb[SOCKBEAT_A_PEER_TX_BEHIND], &info->tx_behind, sizeof(int32_t)) ||
 	    !attr_read(tb[SOCKBEAT_A_PEER_STATE], &state, sizeof(state)) ||
 	    !attr_read(tb[SOCKBEAT_A_PEER_SOURCE], &source, sizeof(source)) ||
-	    !attr_read(tb[SOCKBEAT_A_PEER_TRIGGER], &trigger, sizeof(trigger)))
+	    !attr_read(tb[SOCKBEAT_A_PEER_TRIGGER], &trigger, sizeof(trigger)) ||
+	    !attr_read(tb[SOCKBEAT_A_PEER_ACTION], &action, sizeof(action)) ||
+	    !attr_read(tb[SOCKBEAT_A_PEER_RENOTIFY_MS], &info->renotify_ms, sizeof(uint32_t)) ||
+	    !attr_read(tb[SOCKBEAT_A_PEER_ACT_AFTER_MS], &info->act_after_ms, sizeof(uint32_t)) ||
+	    !attr_read(tb[SOCKBEAT_A_PEER_SUSPECT_PERCENT], &info->suspect_percent,
+		       sizeof(uint32_t)) ||
+	    !attr_read(tb[SOCKBEAT_A_PEER_ADAPTIVE_BEATS], &info->adaptive_beats,
+		       sizeof(uint32_t)) ||
+	    !attr_read(tb[SOCKBEAT_A_PEER_LIMIT_MS], &info->limit_ms, sizeof(uint32_t)) ||
+	    !attr_read(tb[SOCKBEAT_A_PEER_INTERVAL_MS], &info->interval_ms, sizeof(uint32_t)) ||
+	    !attr_read(tb[SOCKBEAT_A_PEER_DEVIATION_MS], &info->deviation_ms, sizeof(uint32_t)))
 		return -EBADMSG;
+	info->suspect = tb[SOCKBEAT_A_PEER_SUSPECT];
+	info->action = action;
 	info->state = state;
 	info->source = source;
 	info->trigger = trigger;

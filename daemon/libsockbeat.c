@@ -56,68 +56,6 @@ void sb_fail_peer(struct sockbeat *sb, const char *what, size_t i,
 			peer->handle, why);
 }
 
-int sb_check_range(struct sockbeat *sb, const char *what, const char *name, uint64_t value,
-		   uint64_t min, uint64_t max)
-{
-	if (value >= min && value <= max)
-		return 0;
-	return sb_fail(sb, -EINVAL, "%s: %s %" PRIu64 " is not within %" PRIu64 "..%" PRIu64, what,
-		       name, value, min, max);
-}
-
-static int check_opts(struct sockbeat *sb, const struct sockbeat_opts *opts)
-{
-	const char *what = "session-new";
-	int err;
-
-	err = sb_check_range(sb, what, "engine", opts->engine, 0, SOCKBEAT_ENGINE_BUILTIN);
-	if (!err)
-		err = sb_check_range(sb, what, "capacity", opts->capacity, 1, SOCKBEAT_MAX_CAPACITY);
-	if (!err && opts->timeout_ms)
-		err = sb_check_range(sb, what, "timeout_ms", opts->timeout_ms,
-				  SOCKBEAT_MIN_TIMEOUT_MS, SOCKBEAT_MAX_TIMEOUT_MS);
-	if (!err && opts->renotify_ms)
-		err = sb_check_range(sb, what, "renotify_ms", opts->renotify_ms,
-				  SOCKBEAT_MIN_TIMEOUT_MS, SOCKBEAT_MAX_TIMEOUT_MS);
-	if (!err && opts->recycle_delay_ms != SOCKBEAT_NO_DELAY)
-		err = sb_check_range(sb, what, "recycle_delay_ms", opts->recycle_delay_ms, 0,
-				  SOCKBEAT_MAX_DELAY_MS);
-	if (!err)
-		err = sb_check_range(sb, what, "source", opts->source, 0, SOCKBEAT_SOURCE_EITHER);
-	if (!err)
-		err = sb_check_range(sb, what, "trigger", opts->trigger, 0, SOCKBEAT_TRIGGER_EDGE);
-	return err;
-}
-
-/* Set each entry's @error to what can be said without the engine. */
-static void check_peers(struct sockbeat *sb, const char *what, struct sockbeat_peer *peers,
-			size_t n)
-{
-	struct sockbeat_peer *peer;
-	char entry[64];
-	int err;
-
-	for (peer = peers; peer < peers + n; peer++) {
-		snprintf(entry, sizeof(entry), "%s: entry %zu", what, (size_t)(peer - peers));
-		err = sb_check_range(sb, entry, "mask", peer->mask, 0,
-				  SOCKBEAT_PEER_TIMEOUT | SOCKBEAT_PEER_SOURCE |
-				  SOCKBEAT_PEER_TRIGGER | SOCKBEAT_PEER_PROFILE |
-				  SOCKBEAT_PEER_PROBE);
-		if (!err && (peer->mask & SOCKBEAT_PEER_TIMEOUT))
-			err = sb_check_range(sb, entry, "timeout_ms", peer->timeout_ms,
-					  SOCKBEAT_MIN_TIMEOUT_MS, SOCKBEAT_MAX_TIMEOUT_MS);
-		if (!err && (peer->mask & SOCKBEAT_PEER_SOURCE))
-			err = sb_check_range(sb, entry, "source", peer->source, 0,
-					  SOCKBEAT_SOURCE_EITHER);
-		if (!err && (peer->mask & SOCKBEAT_PEER_TRIGGER))
-			err = sb_check_range(sb, entry, "trigger", peer->trigger, 0,
-					  SOCKBEAT_TRIGGER_EDGE);
-		if (!err)
-			err = sb_offload_check_peer(sb, entry, peer);
-		peer->error = err;
-	}
-}
-
 static struct sockbeat *session_alloc(void)
 {
 	struct sockbeat *sb = calloc(1, sizeof(*sb));
@@ -175,7 +113,7 @@ int sockbeat_open(struct sockbeat **sbp, const struct sockbeat_opts *opts)
 		o = *opts;
 	if (!o.capacity)
 		o.capacity = DEFAULT_CAPACITY;
-	err = check_opts(sb, &o);
+	err = sb_check_opts(sb, &o);
 	if (err)
 		return err;
 	sb->check_positions = o.check_positions;
@@ -364,7 +302,7 @@ int sockbeat_add(struct sockbeat *sb, struct sockbeat_peer *peers, size_t n)
 	int err;
 
 	sb_begin_call(sb);
-	check_peers(sb, "peer-add", peers, n);
+	sb_check_peers(sb, "peer-add", peers, n);
 	err = sb->engine->add(sb, peers, n);
 	if (err)
 		return err;
@@ -390,7 +328,7 @@ int sockbeat_set(struct sockbeat *sb, struct sockbeat_peer *peers, size_t n)
 	int err;
 
 	sb_begin_call(sb);
-	check_peers(sb, "peer-set", peers, n);
+	sb_check_peers(sb, "peer-set", peers, n);
 	err = sb->engine->set(sb, peers, n);
 	return err ? err : count_done(peers, n);
 }

@@ -50,6 +50,19 @@ enum sockbeat_engine {
  * @recycle_delay_ms: default quarantine of recycled peers, 1..SOCKBEAT_MAX_DELAY_MS;
  *		      0 for the engine's default (60000, or what the module's
  *		      recycle_delay_ms says), SOCKBEAT_NO_DELAY for none
+ * @action: what the engine does by itself to a peer that stays silent; 0, which
+ *	    is notify, for the engine's default (notify, or what the module's
+ *	    default_action says), and likewise below
+ * @act_after_ms: how long a peer has been silent when the engine acts, up to
+ *		  SOCKBEAT_MAX_TIMEOUT_MS
+ * @suspect_percent: part of the timeout after which a peer is reported as
+ *		     suspect, up to SOCKBEAT_MAX_SUSPECT_PERCENT
+ * @adaptive_beats: intervals of a peer's own rhythm that make its timeout, up to
+ *		    SOCKBEAT_MAX_ADAPTIVE_BEATS; @timeout_ms is the longest then
+ * @adaptive_min_ms: the shortest, as for @timeout_ms
+ * @guard_percent: part of the peers that may fall silent within @guard_window_ms
+ *		   and still be acted on, up to SOCKBEAT_MAX_PERCENT
+ * @guard_window_ms: as for @timeout_ms
  * @check_positions: for debugging: have sockbeat_conn_done() ask the kernel
  *		     whether all reads and writes were counted; costs a request
  *		     each
@@ -62,6 +75,13 @@ struct sockbeat_opts {
 	enum sockbeat_source source;
 	enum sockbeat_trigger trigger;
 	uint32_t recycle_delay_ms;
+	enum sockbeat_action action;
+	uint32_t act_after_ms;
+	uint32_t suspect_percent;
+	uint32_t adaptive_beats;
+	uint32_t adaptive_min_ms;
+	uint32_t guard_percent;
+	uint32_t guard_window_ms;
 	bool check_positions;
 };
 
@@ -77,6 +97,11 @@ struct sockbeat_opts {
 #define SOCKBEAT_PEER_TRIGGER	(1u << 2)
 #define SOCKBEAT_PEER_PROFILE	(1u << 3)
 #define SOCKBEAT_PEER_PROBE	(1u << 4)
+#define SOCKBEAT_PEER_RENOTIFY	(1u << 5)
+#define SOCKBEAT_PEER_ACTION	(1u << 6)
+#define SOCKBEAT_PEER_ACT_AFTER	(1u << 7)
+#define SOCKBEAT_PEER_SUSPECT	(1u << 8)
+#define SOCKBEAT_PEER_ADAPTIVE	(1u << 9)
 
 /**
  * struct sockbeat_peer - one entry of a batch
@@ -92,6 +117,11 @@ struct sockbeat_opts {
  *	     sockbeat_profile_set() was given; 0 for none
  * @probe_after_ms: silence after which the kernel sends the profile's probe,
  *		    0 .. SOCKBEAT_MAX_TIMEOUT_MS, 0 for never; kernel engine only
+ * @renotify_ms: as in struct sockbeat_opts, and so on, but 0 means 0
+ * @action: likewise
+ * @act_after_ms: likewise
+ * @suspect_percent: likewise
+ * @adaptive_beats: likewise
  */
 struct sockbeat_peer {
 	int fd;
@@ -104,11 +134,17 @@ struct sockbeat_peer {
 	enum sockbeat_trigger trigger;
 	uint32_t profile;
 	uint32_t probe_after_ms;
+	uint32_t renotify_ms;
+	enum sockbeat_action action;
+	uint32_t act_after_ms;
+	uint32_t suspect_percent;
+	uint32_t adaptive_beats;
 };
 
 /**
  * struct sockbeat_event - one thing that happened to one peer
- * @kind: SOCKBEAT_EVENT_KIND_SILENT, _HEARD, _GONE or _RECYCLED
+ * @kind: SOCKBEAT_EVENT_KIND_SUSPECT, _SILENT, _HEARD, _GONE or _RECYCLED, or of
+ *	  the session, with handle 0, _GUARD or _GUARD_OVER
  * @tcp_state: what TCP says of the socket, 1 is ESTABLISHED; 0 for RECYCLED
  * @refs: for RECYCLED: references that still hold the slot past its delay.
  *	  Reported again every renotify_ms, and with 0 when the slot is free.
@@ -117,6 +153,9 @@ struct sockbeat_peer {
  * @idle_ms: time since the peer was last heard
  * @late_ms: for SILENT: time since the timeout ran out; for RECYCLED: time
  *	     since the delay ran out
+ * @action: for GONE: how the engine ended the socket, SOCKBEAT_ACTION_NOTIFY where
+ *	    it did not
+ * @peers: for GUARD and GUARD_OVER: how many peers are silent
  */
 struct sockbeat_event {
 	enum sockbeat_event_kind kind;
@@ -126,6 +165,8 @@ struct sockbeat_event {
 	uint64_t user_data;
 	uint64_t idle_ms;
 	uint64_t late_ms;
+	enum sockbeat_action action;
+	uint32_t peers;
 };
 
 /**
@@ -145,6 +186,16 @@ struct sockbeat_event {
  * @rx_behind: with a profile: bytes that were read from the socket beyond
  *	       where the application says it stands
  * @tx_behind: likewise for bytes written; negative while some still wait
+ * @renotify_ms: as in struct sockbeat_peer, and so on
+ * @action: likewise
+ * @act_after_ms: likewise
+ * @suspect_percent: likewise
+ * @adaptive_beats: likewise
+ * @limit_ms: its timeout as it is now, shorter than @timeout_ms where the peer
+ *	      has a rhythm
+ * @interval_ms: mean time between its heartbeats, 0 where that is not known
+ * @deviation_ms: mean deviation from it
+ * @suspect: it is live, but was not heard for @suspect_percent of its timeout
  */
 struct sockbeat_info {
 	uint64_t handle;
@@ -161,6 +212,15 @@ struct sockbeat_info {
 	uint32_t probe_after_ms;
 	int32_t rx_behind;
 	int32_t tx_behind;
+	uint32_t renotify_ms;
+	enum sockbeat_action action;
+	uint32_t act_after_ms;
+	uint32_t suspect_percent;
+	uint32_t adaptive_beats;
+	uint32_t limit_ms;
+	uint32_t interval_ms;
+	uint32_t deviation_ms;
+	bool suspect;
 };
 
 /**
@@ -178,6 +238,7 @@ struct sockbeat_stats {
 	uint64_t answered, pass_data, pass_partial, pass_position, pass_queue;
 	uint64_t pass_owned, pass_memory, pass_rate, pass_state, pass_foreign;
 	uint64_t probes, probes_answered, probes_skipped;
+	uint64_t suspects, shutdowns, aborts, acts_deferred, acts_guarded, guards;
 	uint32_t held;
 	uint64_t held_total, stale;
 };

@@ -39,6 +39,15 @@ static void read_conn(struct reactor *r, struct conn *c)
 	}
 }
 
+static int socket_error(int fd)
+{
+	socklen_t len = sizeof(int);
+	int err = 0;
+
+	getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &len);
+	return err;
+}
+
 static void conn_event(struct reactor *r, struct conn *c, uint32_t events)
 {
 	if (r->draining) {
@@ -47,7 +56,7 @@ static void conn_event(struct reactor *r, struct conn *c, uint32_t events)
 	}
 	/* Both directions are down, which only a reset does to an open socket. */
 	if (events & (EPOLLERR | EPOLLHUP)) {
-		reactor_close(r, c, CLOSE_RESET);
+		reactor_close(r, c, conn_error_cause(socket_error(c->fd)));
 		return;
 	}
 	if (events & EPOLLRDHUP)
@@ -82,7 +91,8 @@ static const char *tcp_state_name(uint32_t state)
 	return names[state < sizeof(names) / sizeof(names[0]) ? state : 0];
 }
 
-static void close_silent(struct reactor *r, struct conn *c, const struct sockbeat_event *event)
+static void log_peer(const struct reactor *r, const struct conn *c, const char *what,
+		     const struct sockbeat_event *event)
 {
 	union address peer = { .sa.sa_family = AF_UNSPEC };
 	char text[ADDRESS_CHARS] = "unknown";
@@ -90,10 +100,9 @@ static void close_silent(struct reactor *r, struct conn *c, const struct sockbea
 
 	if (!getpeername(c->fd, &peer.sa, &len))
 		address_format(&peer, text);
-	log_info("silent peer=%s idle_ms=%" PRIu64 " late_ms=%" PRIu64 " timeout_ms=%u tcp=%s",
-		 text, event->idle_ms, event->late_ms, r->config->timeout_ms,
+	log_info("%s peer=%s idle_ms=%" PRIu64 " late_ms=%" PRIu64 " timeout_ms=%u tcp=%s",
+		 what, text, event->idle_ms, event->late_ms, r->config->timeout_ms,
 		 tcp_state_name(event->tcp_state));
-	reactor_close(r, c, CLOSE_SILENT);
 }
 
 /* Where only heartbeats count, one that has arrived but was not read yet must
@@ -175,6 +184,38 @@ static void retire_again(struct reactor *r, const struct sockbeat_event *event)
 		log_error("recycle reactor=%u error=\"%s\"", r->index, sockbeat_strerror(r->sb));
 }
 
+/* The first says that no silent client is closed, the second that it goes on. */
+static void guard_event(const struct reactor *r, const struct sockbeat_event *event)
+{
+	bool begins = event->kind == SOCKBEAT_EVENT_KIND_GUARD;
+
+	log_warning("guard reactor=%u state=%s silent=%u", r->index, begins ? "on" : "over",
+		    event->peers);
+}
+
+static void peer_event(struct reactor *r, struct conn *c, const struct sockbeat_event *event)
+{
+	switch (event->kind) {
+	case SOCKBEAT_EVENT_KIND_SUSPECT:
+		log_peer(r, c, "suspect", event);
+		break;
+	case SOCKBEAT_EVENT_KIND_SILENT:
+		/* Where there is a guard the session ends them, when it may. */
+		if (r->config->guard_percent || heartbeat_waits(r, c))
+			break;
+		log_peer(r, c, "silent", event);
+		reactor_close(r, c, CLOSE_SILENT);
+		break;
+	case SOCKBEAT_EVENT_KIND_GONE:
+		if (event->action)
+			log_peer(r, c, "silent", event);
+		reactor_close(r, c, event->action ? CLOSE_SILENT : CLOSE_RESET);
+		break;
+	default:
+		break;
+	}
+}
+
 /* What the session says of peers, a bounded number at a time. */
 static void session_events(struct reactor *r)
 {
@@ -191,15 +232,16 @@ static void session_events(struct reactor *r)
 
 		if (events[i].kind == SOCKBEAT_EVENT_KIND_RECYCLED)
 			continue;
+		if (!events[i].handle) {
+			guard_event(r, &events[i]);
+			continue;
+		}
 		c = reactor_find(r, events[i].handle);
 		if (!c) {
 			retire_again(r, &events[i]);
 			continue;
 		}
-		if (events[i].kind == SOCKBEAT_EVENT_KIND_SILENT && !heartbeat_waits(r, c))
-			close_silent(r, c, &events[i]);
-		else if (events[i].kind == SOCKBEAT_EVENT_KIND_GONE)
-			reactor_close(r, c, CLOSE_RESET);
+		peer_event(r, c, &events[i]);
 	}
 }
 
@@ -415,9 +457,26 @@ static int open_session(struct reactor *r)
 		.trigger = config->trigger,
 		.recycle_delay_ms = config->recycle_delay_ms ? config->recycle_delay_ms :
 							       SOCKBEAT_NO_DELAY,
+		/* For when this process is stuck.  Its own stamps do not come
+		 * then either, whoever lives.
+		 */
+		.action = config->source == SOCKBEAT_SOURCE_BEAT ? SOCKBEAT_ACTION_NOTIFY :
+								   SOCKBEAT_ACTION_ABORT,
+		.act_after_ms = config->act_after_ms,
+		.suspect_percent = config->suspect_percent,
+		.adaptive_beats = config->adaptive_beats,
+		.adaptive_min_ms = config->adaptive_min_ms,
+		.guard_percent = config->guard_percent,
+		.guard_window_ms = config->guard_window_ms,
 	};
-	int err = sockbeat_open(&r->sb, &opts);
+	int err;
 
+	if (config->guard_percent && config->source == SOCKBEAT_SOURCE_BEAT) {
+		log_error("guard_percent: %u, but with source beat nobody but this process ends silent clients",
+			  config->guard_percent);
+		return -EINVAL;
+	}
+	err = sockbeat_open(&r->sb, &opts);
 	if (!err)
 		err = set_profile(r);
 	if (err < 0) {

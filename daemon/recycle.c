@@ -455,6 +455,9 @@ static bool is_news(const struct sockbeat *sb, const struct sockbeat_event *even
 	const struct sb_ref *ref = &sb->refs.ref[sockbeat_index(event->handle)];
 	uint64_t cell = atomic_load_explicit(&ref->cell, memory_order_relaxed);
 
+	/* What is of the session is. */
+	if (!event->handle)
+		return true;
 	if (!is_of(cell, event->handle) || event->kind != SOCKBEAT_EVENT_KIND_RECYCLED)
 		return sb_refs_tracked(sb, event->handle);
 	return !(cell & FREED);

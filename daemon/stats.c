@@ -48,6 +48,12 @@
 	X(probes)		\
 	X(probes_answered)	\
 	X(probes_skipped)	\
+	X(suspects)		\
+	X(shutdowns)		\
+	X(aborts)		\
+	X(acts_deferred)	\
+	X(acts_guarded)		\
+	X(guards)		\
 	X(held)			\
 	X(held_total)		\
 	X(stale)

@@ -91,9 +91,9 @@ TEST_F(session, bad_entries)
 	peer.trigger = 2;
 	ASSERT_EQ(0, sockbeat_add(self->sb, &peer, 1));
 	says(_metadata, self, "peer-add: entry 0", "trigger 2", "0..1");
-	peer.mask = 32;
+	peer.mask = 1024;
 	ASSERT_EQ(0, sockbeat_add(self->sb, &peer, 1));
-	says(_metadata, self, "peer-add: entry 0", "mask 32", "0..31");
+	says(_metadata, self, "peer-add: entry 0", "mask 1024", "0..1023");
 	/* What is not meant is not looked at. */
 	peer.mask = 0;
 	ASSERT_EQ(1, sockbeat_add(self->sb, &peer, 1));
