@@ -37,6 +37,7 @@ TEST_F(daemon, service_manager_is_told)
 	struct timeval patience = { .tv_sec = PATIENCE_MS / 1000 };
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	char byte;
 
 	snprintf(address.sun_path, sizeof(address.sun_path), "/tmp/sockbeatd-notify-%d", getpid());
 	ASSERT_EQ(0, bind(fd, (struct sockaddr *)&address, sizeof(address)));
@@ -48,10 +49,10 @@ TEST_F(daemon, service_manager_is_told)
 	for (int i = 0; i < 3; i++)
 		EXPECT_TRUE(is_told(fd, "WATCHDOG=1"));
 	kill(self->d.pid, SIGSTOP);
-	while (recv(fd, &patience, 1, MSG_DONTWAIT) > 0)
+	while (recv(fd, &byte, 1, MSG_DONTWAIT) > 0)
 		;
 	usleep(500000);
-	EXPECT_EQ(-1, recv(fd, &patience, 1, MSG_DONTWAIT));
+	EXPECT_EQ(-1, recv(fd, &byte, 1, MSG_DONTWAIT));
 	kill(self->d.pid, SIGCONT);
 	EXPECT_TRUE(is_told(fd, "WATCHDOG=1"));
 	kill(self->d.pid, SIGTERM);
