@@ -32,7 +32,7 @@ deps:		## install every Debian package that building and checking need
 deps: deps-all
 deps-all:
 	@selftests/deps build vm check
-deps-build deps-vm deps-kernels deps-dkms: deps-%:
+deps-build deps-vm deps-kernels deps-dkms deps-packages: deps-%:
 	@selftests/deps $*
 
 clean:		## remove build/
@@ -109,6 +109,10 @@ check-churn:	## 60 s of churn under TSan, ASan and helgrind each (SECONDS=...)
 check-churn: deps kselftest
 	@selftests/churn $(or $(SECONDS),60)
 
+check-packages:	## Debian packages: build, lintian, install, use and purge them in chroots
+check-packages: deps-packages
+	@selftests/check packages
+
 kselftest: daemon deps-vm
 	@$(MAKE) -s -C daemon UNSAFE=1
 	@mkdir -p $(BUILD)/selftests
@@ -136,6 +140,6 @@ ynl-check: deps-vm
 help:		## this
 	@awk -F ':\t+## ' '/^##@/ { print "\n" substr($$0, 5) } NF == 2 { printf "  %-14s %s\n", $$1, $$2 }' Makefile
 
-.PHONY: all module daemon deps deps-all deps-build deps-vm deps-kernels deps-dkms clean run load unload dkms \
-	install uninstall check check-unit check-vm check-static check-kernels check-debug check-mutants check-stream check-churn kselftest \
+.PHONY: all module daemon deps deps-all deps-build deps-vm deps-kernels deps-dkms deps-packages clean run load unload dkms \
+	install uninstall check check-unit check-vm check-static check-kernels check-debug check-mutants check-stream check-churn check-packages kselftest \
 	bench-daemon bench-offload ynl ynl-check help

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "notify.h"
 #include "stats.h"
 
 #define MAX_SETS	64
@@ -127,24 +128,45 @@ static int handle_signal(int signal_fd)
 	return 0;
 }
 
-/* Serve signals and statistics until it is time to end. */
+/* Who is asked for a snapshot and gives one is alive. A reactor that hangs keeps
+ * us here, and the manager hears no more of us.
+ */
+static void tell_alive(int timer_fd, struct reactor *const *reactors, unsigned int n)
+{
+	struct reactor_snapshot snapshot;
+	uint64_t times;
+
+	if (read(timer_fd, &times, sizeof(times)) != sizeof(times))
+		return;
+	for (unsigned int i = 0; i < n; i++)
+		reactor_snapshot(reactors[i], &snapshot);
+	notify("WATCHDOG=1");
+}
+
+/* Serve signals, statistics and the manager until it is time to end. */
 static void run_main(int signal_fd, int stats_fd, struct reactor *const *reactors, unsigned int n)
 {
 	struct pollfd fds[] = {
 		{ .fd = signal_fd, .events = POLLIN },
 		{ .fd = stats_fd, .events = POLLIN },
+		{ .fd = notify_timer(), .events = POLLIN },
 	};
 	int signal = 0;
 	bool ok = true;
 
 	while (!signal) {
 		fds[1].fd = ok ? stats_fd : -1;
-		if (poll(fds, 2, ok ? -1 : STATS_PAUSE_MS) < 0)
+		if (poll(fds, 3, ok ? -1 : STATS_PAUSE_MS) < 0)
 			continue;
 		ok = !fds[1].revents || stats_serve(stats_fd, reactors, n);
+		if (fds[2].revents)
+			tell_alive(fds[2].fd, reactors, n);
 		if (fds[0].revents)
 			signal = handle_signal(signal_fd);
 	}
+	if (fds[2].fd >= 0)
+		close(fds[2].fd);
+	notify("STOPPING=1");
 	log_info("stopping signal=%s", sigabbrev_np(signal));
 }
 
@@ -209,6 +231,7 @@ static int serve(struct config *config, int signal_fd, int stats_fd)
 
 	if (!err) {
 		log_start(config, reactors[0]->sb);
+		notify("READY=1");
 		run_main(signal_fd, stats_fd, reactors, n);
 	}
 	atomic_store(&shared.stop, true);
@@ -237,6 +260,7 @@ static int run_daemon(struct config *config)
 		return EXIT_FAILURE;
 	}
 	raise_nofile(config);
+	notify_open();
 	/* A log or a client that has gone is an error to its writer, no more. */
 	signal(SIGPIPE, SIG_IGN);
 	signal_fd = open_signals();

@@ -19,6 +19,49 @@ TEST_F(daemon, reader_that_never_reads_is_found_silent)
 	close(fd);
 }
 
+/* Wait until the daemon tells this to its service manager. */
+static bool is_told(int fd, const char *state)
+{
+	ssize_t len;
+	char text[64];
+
+	do {
+		len = recv(fd, text, sizeof(text) - 1, 0);
+		text[len < 0 ? 0 : len] = '\0';
+	} while (len > 0 && strcmp(text, state));
+	return len > 0;
+}
+
+TEST_F(daemon, service_manager_is_told)
+{
+	struct timeval patience = { .tv_sec = PATIENCE_MS / 1000 };
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	char byte;
+
+	snprintf(address.sun_path, sizeof(address.sun_path), "/tmp/sockbeatd-notify-%d", getpid());
+	ASSERT_EQ(0, bind(fd, (struct sockaddr *)&address, sizeof(address)));
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	setenv("NOTIFY_SOCKET", address.sun_path, 1);
+	setenv("WATCHDOG_USEC", "200000", 1);
+	START("reactors=2");
+	EXPECT_TRUE(is_told(fd, "READY=1"));
+	for (int i = 0; i < 3; i++)
+		EXPECT_TRUE(is_told(fd, "WATCHDOG=1"));
+	kill(self->d.pid, SIGSTOP);
+	while (recv(fd, &byte, 1, MSG_DONTWAIT) > 0)
+		;
+	usleep(500000);
+	EXPECT_EQ(-1, recv(fd, &byte, 1, MSG_DONTWAIT));
+	kill(self->d.pid, SIGCONT);
+	EXPECT_TRUE(is_told(fd, "WATCHDOG=1"));
+	kill(self->d.pid, SIGTERM);
+	EXPECT_TRUE(is_told(fd, "STOPPING=1"));
+	EXPECT_EQ(0, sockbeatd_wait(&self->d));
+	unlink(address.sun_path);
+	close(fd);
+}
+
 /* How late the log says that a silent peer was found, or -1 without a line. */
 static long silent_late_ms(FIXTURE_DATA(daemon) *self, int fd)
 {
