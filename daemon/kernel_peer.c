@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #include "kernel.h"
 
@@ -199,23 +198,13 @@ static int run_batches(struct sockbeat *sb, struct batch *batch, struct sockbeat
 
 int kernel_add(struct sockbeat *sb, struct sockbeat_peer *peers, size_t n)
 {
-	uint64_t cookie;
-	socklen_t len;
 	size_t i;
 
 	for (i = 0; i < n; i++) {
-		if (peers[i].error)
+		if (peers[i].error || peers[i].fd >= 0)
 			continue;
-		if (peers[i].fd < 0) {
-			peers[i].error = -EBADF;
-			sb_fail_peer(sb, "peer-add", i, &peers[i], "fd is not open");
-			continue;
-		}
-		/* A socket gets its cookie when it is asked for it; the module
-		 * shows it to those who list peers.
-		 */
-		len = sizeof(cookie);
-		getsockopt(peers[i].fd, SOL_SOCKET, SO_COOKIE, &cookie, &len);
+		peers[i].error = -EBADF;
+		sb_fail_peer(sb, "peer-add", i, &peers[i], "fd is not open");
 	}
 	return run_batches(sb, &(struct batch){ .cmd = SOCKBEAT_CMD_PEER_ADD, .what = "peer-add" },
 			   peers, n);

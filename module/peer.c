@@ -23,6 +23,7 @@
  * both are read here when a bucket of the wheel comes due.
  */
 #include <linux/slab.h>
+#include <linux/sock_diag.h>
 #include <net/inet_connection_sock.h>
 #include <net/tcp.h>
 
@@ -44,6 +45,7 @@ struct sb_peer *sb_peer_alloc(struct sb_session *session, struct sock *sk,
 			      const struct sb_peer_conf *conf)
 {
 	struct sb_peer *peer;
+	__u32 cookie[2];
 
 	/* The figure that README and selftests promise. */
 	BUILD_BUG_ON(sizeof(struct sb_peer) > 128);
@@ -58,6 +60,8 @@ struct sb_peer *sb_peer_alloc(struct sb_session *session, struct sock *sk,
 			return NULL;
 		}
 	}
+	/* Tools join what they show by it, so it has one from now on. */
+	sock_diag_save_cookie(sk, cookie);
 	sock_hold(sk);
 	peer->sk = sk;
 	peer->sk_key = sk;

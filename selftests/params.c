@@ -47,6 +47,13 @@ TEST_F(params, defaults_and_bounds)
 		{ "max_expire_per_tick", 16384, 64, 1048576 },
 		{ "max_peers_per_user", 4194304, 1, 1073741824 },
 		{ "max_sessions_per_user", 1024, 1, 1048576 },
+		{ "default_action", 0, 0, 2 },
+		{ "act_after_ms", 0, 0, 604800000 },
+		{ "suspect_percent", 0, 0, 99 },
+		{ "adaptive_beats", 0, 0, 15 },
+		{ "adaptive_min_ms", 10000, 100, 604800000 },
+		{ "guard_percent", 0, 0, 100 },
+		{ "guard_window_ms", 10000, 100, 604800000 },
 	};
 	char value[32], said[128];
 	unsigned int i;
