@@ -93,25 +93,28 @@ static struct file *sb_session_by_id(struct sk_buff *skb, const struct nlattr *a
 /**
  * sb_session_file - the file that a request names as its session
  * @skb: the request
- * @attrs: its attributes, of which fd or id names the session
+ * @nlh: its message, of whose attributes fd or id names the session; a request
+ *	 that takes no id has been refused where it has one
  * @extack: for a reason
  *
  * Context: process, may sleep.
  * Return: a session's file, to be put by the caller, or an error pointer:
  * -EINVAL, -EBADF, -EPERM, -ENOENT.
  */
-struct file *sb_session_file(struct sk_buff *skb, struct nlattr **attrs,
+struct file *sb_session_file(struct sk_buff *skb, const struct nlmsghdr *nlh,
 			     struct netlink_ext_ack *extack)
 {
-	const struct nlattr *attr = attrs[SOCKBEAT_A_SESSION_FD];
+	/* The table of attributes is no longer than a request's policy. */
+	const struct nlattr *attr = nlmsg_find_attr(nlh, GENL_HDRLEN, SOCKBEAT_A_SESSION_FD);
+	const struct nlattr *id = nlmsg_find_attr(nlh, GENL_HDRLEN, SOCKBEAT_A_SESSION_ID);
 	struct file *file;
 
-	if (attr && attrs[SOCKBEAT_A_SESSION_ID]) {
+	if (attr && id) {
 		NL_SET_ERR_MSG_ATTR(extack, attr, "request names its session twice");
 		return ERR_PTR(-EINVAL);
 	}
-	if (attrs[SOCKBEAT_A_SESSION_ID])
-		return sb_session_by_id(skb, attrs[SOCKBEAT_A_SESSION_ID], extack);
+	if (id)
+		return sb_session_by_id(skb, id, extack);
 	if (!attr) {
 		NL_SET_ERR_MSG(extack, "request names no session fd");
 		return ERR_PTR(-EINVAL);
@@ -161,7 +164,7 @@ int sb_request_begin(struct sb_request *req, struct sk_buff *skb,
 	int err = 0;
 
 	memset(req, 0, sizeof(*req));
-	req->file = sb_session_file(skb, info->attrs, info->extack);
+	req->file = sb_session_file(skb, info->nlhdr, info->extack);
 	if (IS_ERR(req->file))
 		return PTR_ERR(req->file);
 	req->session = sb_session_of(req->file);

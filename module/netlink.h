@@ -70,7 +70,7 @@ bool sb_put_peer_msg(struct sk_buff *skb, void *header, struct sb_peer *peer);
 void sb_extack(struct netlink_ext_ack *extack, const struct nlattr *attr,
 	       const char *why);
 bool sb_session_visible(struct sk_buff *skb, const struct sb_session *session);
-struct file *sb_session_file(struct sk_buff *skb, struct nlattr **attrs,
+struct file *sb_session_file(struct sk_buff *skb, const struct nlmsghdr *nlh,
 			     struct netlink_ext_ack *extack);
 int sb_request_begin(struct sb_request *req, struct sk_buff *skb,
 		     struct genl_info *info, unsigned long key,

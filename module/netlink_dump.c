@@ -247,7 +247,7 @@ int sockbeat_nl_peer_get_start(struct netlink_callback *cb)
 		err = sb_filter_parse(filter, attrs[SOCKBEAT_A_SESSION_FILTER], cb->extack);
 	if (err)
 		goto free;
-	file = sb_session_file(cb->skb, attrs, cb->extack);
+	file = sb_session_file(cb->skb, cb->nlh, cb->extack);
 	if (IS_ERR(file)) {
 		err = PTR_ERR(file);
 		goto free;

@@ -48,7 +48,7 @@ FIXTURE_TEARDOWN(act)
 #define PEER(handle, name, value) \
 	ASSERT_EQ(0, client_setting(&self->cmd, self->session, handle, SOCKBEAT_A_PEER_##name, value)) \
 		TH_LOG("%s", self->cmd.why)
-#define STAT(name) client_stat(&self->cmd, self->session, SOCKBEAT_A_STATS_##name)
+#define STAT(name) ((unsigned long long)client_stat(&self->cmd, self->session, SOCKBEAT_A_STATS_##name))
 
 #define EVENT(wanted, handle_) ({							\
 	struct event ev_ = {};								\
@@ -255,7 +255,7 @@ TEST_F(act, stuck_holder)
 	for (i = 0; i < 300; i++)
 		handles[i] = track(_metadata, self, &pairs[i]);
 	for (i = 0; STAT(ABORTS) != 300; i++) {
-		ASSERT_GT(200, i) TH_LOG("%llu", (unsigned long long)STAT(ABORTS));
+		ASSERT_GT(200, i) TH_LOG("%llu", STAT(ABORTS));
 		usleep(50000);
 	}
 	for (i = 0; i < 300; i++)
@@ -397,7 +397,8 @@ static void events_until(struct __test_metadata *_metadata, FIXTURE_DATA(act) *s
 
 	while (seen[kind] < wanted) {
 		ASSERT_TRUE(client_event(&self->c, &ev, 30000))
-			TH_LOG("%d of kind %u", seen[kind], kind);
+			TH_LOG("%d of kind %u; %llu silences, %llu silent, %llu events, errno %d", seen[kind],
+			       kind, STAT(SILENCES), STAT(SILENT), STAT(EVENTS), errno);
 		ASSERT_GE(SOCKBEAT_EVENT_KIND_GUARD_OVER, ev.kind);
 		seen[ev.kind]++;
 	}

@@ -194,5 +194,6 @@ static void says(SELF, const char *a, const char *b, const char *c)
 #include "engine_batch.h"
 #include "engine_recycle.h"
 #include "engine_offload.h"
+#include "engine_act.h"
 
 #endif /* SELFTESTS_ENGINE_TESTS_H */
