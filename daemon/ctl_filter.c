@@ -56,7 +56,7 @@ static void unmap(struct ctl_end *end)
 {
 	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
 
-	if (end->len != 16 || end->prefix < 96 || memcmp(end->addr, mapped, sizeof(mapped)))
+	if (end->len != 16 || end->prefix < 96 || memcmp(end->addr, mapped, sizeof(mapped)) != 0)
 		return;
 	memmove(end->addr, end->addr + 12, 4);
 	end->len = 4;

@@ -13,7 +13,8 @@
 
 #include "ctl.h"
 
-#define BUFFER_BYTES	(4 * 1024 * 1024)
+/* Of some thousand messages, which may hold 64 events each. */
+#define BUFFER_BYTES	4194304
 
 /**
  * struct monitor - what is watched

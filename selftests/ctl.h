@@ -26,11 +26,14 @@ struct result {
 	char err[4096];
 };
 
+/* The one beside this program, installed, or that which SOCKBEATCTL names. */
 static inline const char *ctl_path(void)
 {
 	static char path[1024];
 	char self[900] = "";
 
+	if (getenv("SOCKBEATCTL"))
+		return getenv("SOCKBEATCTL");
 	if (readlink("/proc/self/exe", self, sizeof(self) - 1) > 0) {
 		snprintf(path, sizeof(path), "%s/../daemon/sockbeatctl", dirname(self));
 		if (!access(path, X_OK))
