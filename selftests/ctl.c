@@ -5,6 +5,8 @@
  */
 #define _GNU_SOURCE
 #include <jansson.h>
+#include <sys/ioctl.h>
+#include <termios.h>
 #include "client.h"
 #include "tcp.h"
 #include "ctl.h"
@@ -494,6 +496,39 @@ TEST_F(ctl, another_user)
 		      "monitor -n 1");
 }
 
+/* Their own they may see, and command. */
+static int run_as_nobody(const char *comm)
+{
+	struct session_reply r;
+	const struct result *result;
+	char expected[64];
+	struct client c;
+
+	prctl(PR_SET_NAME, comm);
+	if (setgid(NOBODY) || setuid(NOBODY) || client_open(&c) ||
+	    client_session_new(&c, 1, 0, 0, SOCKBEAT_TRIGGER_LEVEL, &r) < 0)
+		return 1;
+	snprintf(expected, sizeof(expected), "%u#", (uint32_t)r.session.v[SOCKBEAT_A_SESSION_ID]);
+	result = ctl_run("sessions -H");
+	/* One, which is shown as one word whatever its name is. */
+	if (result->status || count_lines(result->out) != 1 || !strstr(result->out, " a?b?65534? "))
+		return 2;
+	if (ctl_run("set %u timeout_ms=5000", (uint32_t)r.session.v[SOCKBEAT_A_SESSION_ID])->status)
+		return 3;
+	return !strstr(ctl_run("sessions -H")->out, "timeout_ms=5000 ") ? 4 : 0;
+}
+
+TEST_F(ctl, a_user_and_his_own)
+{
+	int status;
+	pid_t pid = fork();
+
+	if (!pid)
+		_exit(run_as_nobody("a b\n65534\x7f"));
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, WEXITSTATUS(status));
+}
+
 TEST_F(ctl, top)
 {
 	char expected[2048], *second;
@@ -516,6 +551,34 @@ TEST_F(ctl, top)
 	/* No terminal, no escapes. */
 	EXPECT_EQ(NULL, strchr(r->out, '\033'));
 	EXPECT_EQ(NULL, strchr(ctl_run("top -n 1 -d 0.1")->out, '\033'));
+}
+
+/* On a terminal it draws over itself, and no more than fits. */
+TEST_F(ctl, top_on_a_terminal)
+{
+	struct winsize size = { .ws_row = 3, .ws_col = 80 };
+	int terminal = posix_openpt(O_RDWR | O_NOCTTY), slave, len = 0, got;
+	pid_t pid;
+
+	ASSERT_LE(0, terminal);
+	ASSERT_EQ(0, grantpt(terminal) | unlockpt(terminal) | ioctl(terminal, TIOCSWINSZ, &size));
+	slave = open(ptsname(terminal), O_RDWR | O_NOCTTY | O_CLOEXEC);
+	ASSERT_LE(0, slave);
+	client_session_new(&self->c, 1, 0, 0, SOCKBEAT_TRIGGER_LEVEL, NULL);
+	pid = ctl_spawn(0, slave, STDERR_FILENO, "top -n 2 -d 0.2");
+	close(slave);
+	while ((got = read(terminal, self->out + len, sizeof(self->out) - 1 - len)) > 0)
+		len += got;
+	self->out[len] = '\0';
+	waitpid(pid, NULL, 0);
+	close(terminal);
+	EXPECT_EQ(0, strncmp(self->out, "\033[H\033[2J\033[Hsockbeatctl top - ", 28));
+	EXPECT_NE(NULL, strstr(self->out, " s\033[K\r\nSession "));
+	EXPECT_NE(NULL, strstr(self->out, "Guard\033[K\r\n"));
+	/* Two screens of three lines, of which the last has no end, and the end. */
+	EXPECT_EQ(5, count_lines(self->out)) {
+		TH_LOG("got:\n%s", self->out);
+	}
 }
 
 /* A socket that goes between two samples is seen as a rate, and only then. */
