@@ -188,6 +188,7 @@ const struct ctl_session *ctl_sessions_find(const struct ctl_sessions *sessions,
 int ctl_session_unknown(uint32_t id);
 const char *ctl_session_process(const struct ctl_session *session, char text[CTL_TEXT_CHARS]);
 const char *ctl_session_guard(const struct ctl_session *session);
+json_t *ctl_peer_json(const struct ctl_session *session, const struct ctl_attrs *peer);
 json_t *ctl_session_json(const struct ctl_session *session);
 
 /* ctl_fields.c */

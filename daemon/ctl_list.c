@@ -128,14 +128,8 @@ static void print_row(const struct list *list, const struct ctl_attrs *peer)
 
 static void print_object(const struct list *list, const struct ctl_attrs *peer)
 {
-	const struct ctl_session *session = list->session;
-	json_t *object = json_object();
+	json_t *object = ctl_peer_json(list->session, peer);
 
-	json_object_set_new(object, "session", json_integer(session->id));
-	json_object_set_new(object, "pid", json_integer(session->pid));
-	json_object_set_new(object, "process", strcmp(session->comm, "-") ?
-			    json_string(session->comm) : json_null());
-	ctl_fields_json(object, ctl_peer_fields, peer);
 	fputs(list->rows ? ",\n" : "\n", stdout);
 	json_dumpf(object, stdout, JSON_COMPACT);
 	json_decref(object);

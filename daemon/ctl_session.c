@@ -148,6 +148,29 @@ const char *ctl_session_guard(const struct ctl_session *session)
 	return ctl_attrs_number(&session->attrs, SOCKBEAT_A_SESSION_GUARD_PERCENT) ? "on" : "off";
 }
 
+static json_t *process_json(const struct ctl_session *session)
+{
+	return strcmp(session->comm, "-") != 0 ? json_string(session->comm) : json_null();
+}
+
+/**
+ * ctl_peer_json - a peer as an object
+ * @session: whose it is
+ * @peer: its attributes
+ *
+ * Return: a new reference.
+ */
+json_t *ctl_peer_json(const struct ctl_session *session, const struct ctl_attrs *peer)
+{
+	json_t *object = json_object();
+
+	json_object_set_new(object, "session", json_integer(session->id));
+	json_object_set_new(object, "pid", json_integer(session->pid));
+	json_object_set_new(object, "process", process_json(session));
+	ctl_fields_json(object, ctl_peer_fields, peer);
+	return object;
+}
+
 /**
  * ctl_session_json - a session as an object
  * @session: the session
@@ -159,8 +182,7 @@ json_t *ctl_session_json(const struct ctl_session *session)
 	json_t *object = json_object(), *stats = json_object();
 
 	json_object_set_new(object, "session", json_integer(session->id));
-	json_object_set_new(object, "process", session->comm[0] == '-' && !session->comm[1] ?
-			    json_null() : json_string(session->comm));
+	json_object_set_new(object, "process", process_json(session));
 	ctl_fields_json(object, ctl_session_fields, &session->attrs);
 	ctl_fields_json(stats, ctl_stats_fields, &session->stats);
 	json_object_set_new(object, "stats", stats);

@@ -121,17 +121,9 @@ static int print_peer(const struct show *show, const struct ctl_session *session
 {
 	char text[CTL_TEXT_CHARS];
 	const struct ctl_field *field;
-	json_t *object;
 
-	if (show->json) {
-		object = json_object();
-		json_object_set_new(object, "session", json_integer(session->id));
-		json_object_set_new(object, "pid", json_integer(session->pid));
-		json_object_set_new(object, "process", strcmp(session->comm, "-") ?
-				    json_string(session->comm) : json_null());
-		ctl_fields_json(object, ctl_peer_fields, peer);
-		return ctl_print_json(object);
-	}
+	if (show->json)
+		return ctl_print_json(ctl_peer_json(session, peer));
 	printf("%-16s %u\n", "session", session->id);
 	printf("%-16s %s\n", "process", ctl_session_process(session, text));
 	for (field = ctl_peer_fields; field->name; field++) {
