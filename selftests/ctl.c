@@ -72,7 +72,9 @@ FIXTURE_SETUP(ctl)
 	ASSERT_LE(0, self->session);
 	self->id = r.session.v[SOCKBEAT_A_SESSION_ID];
 	/* No event may stand between a request and its answer. */
-	ASSERT_EQ(0, client_session_bind(&self->sink, self->session));
+	ASSERT_EQ(0, client_session_bind(&self->sink, self->session)) {
+		TH_LOG("session %d: %s", self->session, self->sink.why);
+	}
 	for (int i = 0; i < PEERS; i++) {
 		ASSERT_EQ(0, tcp_pairs(i == LIVE6 ? AF_INET6 : AF_INET, &self->pair[i], 1));
 		conf.timeout_ms = i == SILENT ? 100 : 60000;
@@ -559,7 +561,8 @@ TEST_F(ctl, top)
 TEST_F(ctl, top_on_a_terminal)
 {
 	struct winsize size = { .ws_row = 3, .ws_col = 80 };
-	int terminal = posix_openpt(O_RDWR | O_NOCTTY), slave, len = 0, got;
+	int terminal = posix_openpt(O_RDWR | O_NOCTTY), slave, len = 0, got, shown = 0;
+	const char *at;
 	pid_t pid;
 
 	ASSERT_LE(0, terminal);
@@ -577,7 +580,11 @@ TEST_F(ctl, top_on_a_terminal)
 	EXPECT_EQ(0, strncmp(self->out, "\033[H\033[2J\033[Hsockbeatctl top - ", 28));
 	EXPECT_NE(NULL, strstr(self->out, " s\033[K\r\nSession "));
 	EXPECT_NE(NULL, strstr(self->out, "Guard\033[K\r\n"));
-	/* Two screens of three lines, of which the last has no end, and the end. */
+	/* Of the two sessions one fits, on each of two screens. */
+	for (at = self->out; (at = strstr(at, self->process)); at++)
+		shown++;
+	EXPECT_EQ(2, shown);
+	/* Screens of three lines, of which the last has no end, and the end. */
 	EXPECT_EQ(5, count_lines(self->out)) {
 		TH_LOG("got:\n%s", self->out);
 	}
