@@ -158,10 +158,15 @@ int sb_request_begin(struct sb_request *req, struct sk_buff *skb,
 		     struct genl_info *info, unsigned long key,
 		     unsigned long allowed)
 {
+	struct nlattr *attrs[SOCKBEAT_A_SESSION_ID + 1] = {};
 	int err = 0;
 
 	memset(req, 0, sizeof(*req));
-	req->file = sb_session_file(skb, info->attrs, info->extack);
+	attrs[SOCKBEAT_A_SESSION_FD] = info->attrs[SOCKBEAT_A_SESSION_FD];
+	/* That one takes no id: its attributes end before it. */
+	if (info->genlhdr->cmd != SOCKBEAT_CMD_SESSION_BIND)
+		attrs[SOCKBEAT_A_SESSION_ID] = info->attrs[SOCKBEAT_A_SESSION_ID];
+	req->file = sb_session_file(skb, attrs, info->extack);
 	if (IS_ERR(req->file))
 		return PTR_ERR(req->file);
 	req->session = sb_session_of(req->file);
