@@ -80,11 +80,15 @@ static bool sb_filter_end_fits(const struct sb_filter_end *end, const struct sb_
 static bool sb_filter_fits(const struct sb_filter *filter, struct sb_peer *peer)
 {
 	struct sb_addr local, remote;
+	u64 now_ms = sb_now_ms();
 
+	/* The state that is asked for is the one that would be shown. */
+	if (peer->state == SOCKBEAT_STATE_SILENT)
+		sb_peer_revive(peer, now_ms);
 	if (!(filter->states & BIT(peer->state)))
 		return false;
 	if (filter->idle_ms && (peer->state == SOCKBEAT_STATE_RECYCLING ||
-				sb_peer_idle_ms(peer, sb_now_ms()) < filter->idle_ms))
+				sb_peer_idle_ms(peer, now_ms) < filter->idle_ms))
 		return false;
 	if (!filter->addr_len && !filter->local.has_port && !filter->remote.has_port)
 		return true;

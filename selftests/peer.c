@@ -372,4 +372,23 @@ TEST_F(peer, dump_filters_by_state)
 	EXPECT_EQ(-EINVAL, client_dump(&self->c, self->session, 1 << 7, peers, 3));
 }
 
+/* A peer that was heard, but not looked at since, is not silent to a filter
+ * either: it would be shown as live.
+ */
+TEST_F(peer, dump_filters_by_the_state_that_it_shows)
+{
+	struct peer_conf conf = { 1000, KEEP, KEEP, 0 };
+	struct attrs peers[2];
+	struct event ev;
+	uint64_t handle;
+
+	ASSERT_EQ(0, client_add1(&self->c, self->session, self->pair.server, &conf, &handle));
+	ASSERT_TRUE(client_event(&self->ev, &ev, 5000));
+	ASSERT_EQ(SOCKBEAT_EVENT_KIND_SILENT, ev.kind);
+	EXPECT_EQ(1, client_dump(&self->c, self->session, 1 << SOCKBEAT_STATE_SILENT, peers, 2));
+	ASSERT_EQ(1, write(self->pair.client, "x", 1));
+	EXPECT_EQ(0, client_dump(&self->c, self->session, 1 << SOCKBEAT_STATE_SILENT, peers, 2));
+	EXPECT_EQ(1, client_dump(&self->c, self->session, 1 << SOCKBEAT_STATE_LIVE, peers, 2));
+}
+
 TEST_HARNESS_MAIN
