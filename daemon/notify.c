@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
  * The protocol of sd_notify(3), which is a datagram to the socket that
- * NOTIFY_SOCKET names, and that of sd_watchdog_enabled(3).
+ * NOTIFY_SOCKET names, and that of sd_watchdog_enabled(3).  Not libsystemd's
+ * function: it makes a socket for each call, and a server that has run out of
+ * descriptors would be killed by the watchdog for that.
  */
 #include <errno.h>
 #include <stddef.h>
@@ -16,7 +18,7 @@
 #include "log.h"
 #include "notify.h"
 
-/* Connected once: there may be no descriptor left when it matters. */
+/* Connected once, while there are descriptors. */
 static int notify_fd = -1;
 
 void notify_open(void)
