@@ -190,7 +190,7 @@ static inline uint64_t idle_ms(const struct peer *peer, uint64_t now_ms)
 /* builtin_act.c */
 uint64_t act_due_ms(const struct builtin *b, const struct peer *peer, uint64_t now_ms);
 bool act_check(struct builtin *b, struct peer *peer, uint64_t now_ms);
-void guard_silence(struct builtin *b, uint64_t now_ms);
+void guard_silence(struct builtin *b, const struct peer *peer, uint64_t now_ms);
 void guard_check(struct builtin *b, uint64_t now_ms);
 
 /* builtin_peer.c */

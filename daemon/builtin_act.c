@@ -73,17 +73,21 @@ static bool exceeds(const struct builtin *b, uint32_t n, unsigned int part)
 }
 
 /**
- * guard_silence - a peer has fallen silent
+ * guard_silence - a peer was found silent
  * @b: the session
+ * @peer: the peer
  * @now_ms: sb_now_ms()
  */
-void guard_silence(struct builtin *b, uint64_t now_ms)
+void guard_silence(struct builtin *b, const struct peer *peer, uint64_t now_ms)
 {
 	struct guard *guard = &b->guard;
 	uint32_t half_ms = guard->window_ms / 2, n;
 
 	if (!guard->percent)
 		return;
+	/* Found late, as after a stall of this process: others will be, too. */
+	if (now_ms > peer->heard_ms + peer_limit_ms(b, peer) + half_ms)
+		guard->over_ms = now_ms;
 	if (now_ms - guard->since_ms >= half_ms) {
 		guard->silences[1] = now_ms - guard->since_ms < 2ull * half_ms ?
 				     guard->silences[0] : 0;

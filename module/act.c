@@ -217,8 +217,8 @@ static void sb_guard_become(struct sb_session *session, bool active)
 }
 
 /**
- * sb_guard_silence - a peer has fallen silent
- * @session: its session
+ * sb_guard_silence - a peer was found silent
+ * @peer: the peer
  * @now_ms: sb_now_ms()
  *
  * Silences are counted in halves of a window, the present one and the last, so
@@ -226,13 +226,17 @@ static void sb_guard_become(struct sb_session *session, bool active)
  *
  * Context: session->lock held, the session's work.
  */
-void sb_guard_silence(struct sb_session *session, u64 now_ms)
+void sb_guard_silence(struct sb_peer *peer, u64 now_ms)
 {
+	struct sb_session *session = peer->session;
 	struct sb_guard *guard = &session->guard;
 	u32 half_ms = guard->window_ms / 2, n;
 
 	if (!guard->percent)
 		return;
+	/* Found late, as after a stall of this host: others will be, too. */
+	if (now_ms > peer->heard_ms + sb_peer_limit_ms(peer) + half_ms)
+		guard->over_ms = now_ms;
 	if (now_ms - guard->since_ms >= half_ms) {
 		guard->silences[1] = now_ms - guard->since_ms < 2 * half_ms ?
 				     guard->silences[0] : 0;

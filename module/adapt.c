@@ -62,7 +62,9 @@ u32 sb_adapt_timeout_ms(const struct sb_adapt *adapt, const struct sb_adapt_conf
 		return conf->max_ms;
 	if (ms < conf->min_ms)
 		ms = conf->min_ms;
-	return ms < conf->max_ms ? ms : conf->max_ms;
+	if (ms > conf->max_ms)
+		ms = conf->max_ms;
+	return ms;
 }
 
 /**
@@ -87,5 +89,7 @@ u64 sb_adapt_look_ms(const struct sb_adapt *adapt, const struct sb_adapt_conf *c
 		when_ms = heard_ms + adapt->interval_ms + adapt->deviation_ms;
 	if (now_ms >= when_ms)
 		return SB_ADAPT_NEVER;
-	return when_ms > soonest_ms ? when_ms : soonest_ms;
+	if (when_ms < soonest_ms)
+		when_ms = soonest_ms;
+	return when_ms;
 }

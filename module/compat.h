@@ -86,6 +86,11 @@ sb_compat_join_ops(struct genl_ops *ops, const struct genl_split_ops *split,
 	sb_extack(extack, attr, sb_later_text(fmt, ##args))
 #endif
 
+/* Before 6.7, and where that was not taken back: CAP_NET_ADMIN for a group. */
+#ifndef GENL_MCAST_CAP_NET_ADMIN
+#define GENL_MCAST_CAP_NET_ADMIN	GENL_UNS_ADMIN_PERM
+#endif
+
 /**
  * sb_get_live_file - take a reference on a file that may be on its way out
  * @file: where it is noted

@@ -348,7 +348,8 @@ int sockbeat_nl_session_get_dumpit(struct sk_buff *skb, struct netlink_callback 
 	struct file *file;
 	int err = 0;
 
-	while (!err && (file = sb_session_next(sock_net(skb->sk), cb->args[0]))) {
+	while (!err && cb->args[0] <= U32_MAX &&
+	       (file = sb_session_next(sock_net(skb->sk), cb->args[0]))) {
 		struct sb_session *session = sb_session_of(file);
 		void *header;
 
@@ -368,7 +369,7 @@ int sockbeat_nl_session_get_dumpit(struct sk_buff *skb, struct netlink_callback 
 				genlmsg_end(skb, header);
 		}
 		if (!err)
-			cb->args[0] = session->id + 1;
+			cb->args[0] = (long)session->id + 1;
 		fput(file);
 	}
 	return skb->len ?: err;

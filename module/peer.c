@@ -645,7 +645,7 @@ static void sb_peer_check_live(struct sb_peer *peer, u64 now_ms)
 	peer->suspect = false;
 	session->stats.silences++;
 	trace_sockbeat_silent(peer, idle_ms);
-	sb_guard_silence(session, now_ms);
+	sb_guard_silence(peer, now_ms);
 	sb_event_push(peer, SB_TELL_SILENT);
 	sb_act_check(peer, now_ms);
 	sb_peer_await(peer, U64_MAX);

@@ -274,7 +274,8 @@ struct sb_act {
  * @window_ms: the window
  * @since_ms: beginning of the present half of the window
  * @silences: in the present half, and in the one before
- * @over_ms: when it last ended
+ * @over_ms: when it last ended, or silences were found late: the time before
+ *	     is not held against a peer
  * @active: the kernel does not act now
  * @told: what the holder was told of @active
  */
@@ -426,7 +427,7 @@ void sb_act_check(struct sb_peer *peer, u64 now_ms);
 void sb_act_run(struct sb_session *session);
 bool sb_act_begin(struct sock *sk, enum sockbeat_end end);
 void sb_act_end(struct sock *sk);
-void sb_guard_silence(struct sb_session *session, u64 now_ms);
+void sb_guard_silence(struct sb_peer *peer, u64 now_ms);
 u64 sb_guard_check(struct sb_session *session, u64 now_ms);
 
 /* event.c: the ready list and the messages made from it */

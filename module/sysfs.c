@@ -177,5 +177,7 @@ int __init sb_sysfs_init(void)
 
 void sb_sysfs_exit(void)
 {
+	/* Its files go now, whoever still holds it. */
+	kobject_del(sb_kobject);
 	kobject_put(sb_kobject);
 }
