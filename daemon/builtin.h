@@ -11,6 +11,7 @@
 
 #include "adapt.h"
 #include "engine.h"
+#include "guard.h"
 #include "wheel.h"
 
 #define TICK_MS		100
@@ -102,28 +103,6 @@ struct peer {
 _Static_assert(sizeof(struct peer) <= 112, "with 4 to 8 bytes in the cookie table: at most 120");
 
 /**
- * struct guard - the mass silence guard, as struct sb_guard of the module
- * @percent: of the peers that may fall silent within the window
- * @window_ms: the window
- * @since_ms: beginning of the present half of the window
- * @silences: in the present half, and in the one before
- * @over_ms: when it last ended
- * @next_ms: when to see whether it may end, while it is active
- * @active: nothing is done to silent peers now
- * @told: what the caller was told of @active
- */
-struct guard {
-	uint32_t percent;
-	uint32_t window_ms;
-	uint64_t since_ms;
-	uint32_t silences[2];
-	uint64_t over_ms;
-	uint64_t next_ms;
-	bool active;
-	bool told;
-};
-
-/**
  * struct builtin - an engine's session
  * @wheel: when to look at which peer
  * @chunks: the slots, in pieces that never move; NULL where not yet used
@@ -140,6 +119,7 @@ struct guard {
  * @policy: default for new peers
  * @adaptive_min_ms: shortest timeout that a rhythm leads to
  * @guard: the mass silence guard
+ * @guard_next_ms: when to see whether it may end, while it is active
  * @jiffy_ms: grain of TCP's clock
  * @call: counts the calls that look at sockets
  * @stats: counters
@@ -160,7 +140,8 @@ struct builtin {
 	uint64_t armed_ns;
 	struct policy policy;
 	uint32_t adaptive_min_ms;
-	struct guard guard;
+	struct sb_guard guard;
+	uint64_t guard_next_ms;
 	uint32_t jiffy_ms;
 	uint32_t call;
 	struct sockbeat_stats stats;
@@ -190,8 +171,8 @@ static inline uint64_t idle_ms(const struct peer *peer, uint64_t now_ms)
 /* builtin_act.c */
 uint64_t act_due_ms(const struct builtin *b, const struct peer *peer, uint64_t now_ms);
 bool act_check(struct builtin *b, struct peer *peer, uint64_t now_ms);
-void guard_silence(struct builtin *b, const struct peer *peer, uint64_t now_ms);
-void guard_check(struct builtin *b, uint64_t now_ms);
+void act_silence(struct builtin *b, const struct peer *peer, uint64_t now_ms);
+void act_guard(struct builtin *b, uint64_t now_ms);
 
 /* builtin_peer.c */
 void peer_arm(struct builtin *b, struct peer *peer, uint64_t when_ms);

@@ -389,7 +389,7 @@ static void check_live(struct builtin *b, struct peer *peer, uint64_t now_ms)
 	peer_become(b, peer, SOCKBEAT_STATE_SILENT);
 	peer->suspect = false;
 	b->stats.silences++;
-	guard_silence(b, peer, now_ms);
+	act_silence(b, peer, now_ms);
 	ready_push(b, peer, TELL_SILENT);
 	if (!act_check(b, peer, now_ms))
 		peer_await(b, peer, UINT64_MAX, now_ms);

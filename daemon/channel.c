@@ -299,3 +299,20 @@ int channel_request(struct channel *ch, const struct nlmsghdr *nlh, channel_cb c
 	}
 	return err;
 }
+
+/**
+ * channel_resolve - ask for a generic netlink family
+ * @ch: the channel
+ * @family: its name; a module that has it is loaded, where it is installed
+ * @cb: takes the answer
+ * @arg: for @cb
+ *
+ * Return: as channel_request(), -ENOENT where there is no such family.
+ */
+int channel_resolve(struct channel *ch, const char *family, channel_cb cb, void *arg)
+{
+	struct nlmsghdr *nlh = channel_begin(ch, GENL_ID_CTRL, CTRL_CMD_GETFAMILY, NLM_F_ACK);
+
+	mnl_attr_put_strz(nlh, CTRL_ATTR_FAMILY_NAME, family);
+	return channel_request(ch, nlh, cb, arg);
+}

@@ -53,6 +53,7 @@ void channel_close(struct channel *ch);
 struct nlmsghdr *channel_begin(struct channel *ch, uint16_t family, uint8_t cmd, uint16_t flags);
 int channel_send(struct channel *ch, const struct nlmsghdr *nlh);
 int channel_receive(struct channel *ch);
+int channel_resolve(struct channel *ch, const char *family, channel_cb cb, void *arg);
 int channel_request(struct channel *ch, const struct nlmsghdr *nlh, channel_cb cb, void *arg);
 int channel_read_error(struct channel *ch, const struct nlmsghdr *nlh);
 

@@ -114,6 +114,35 @@ bool ctl_handle(const char *text, uint64_t *handle)
 	return true;
 }
 
+/* What several commands take. Each ends with CTL_USAGE where it is wrong. */
+
+uint32_t ctl_take_session(struct argp_state *state, const char *text)
+{
+	uint64_t id = 0;
+
+	if (!ctl_number(text, UINT32_MAX, &id))
+		argp_error(state, "\"%s\" is not a session's id", text);
+	return id;
+}
+
+uint64_t ctl_take_handle(struct argp_state *state, const char *text)
+{
+	uint64_t handle = 0;
+
+	if (!ctl_handle(text, &handle))
+		argp_error(state, "\"%s\" is not a handle: GENERATION:INDEX, both hexadecimal, or 0x...", text);
+	return handle;
+}
+
+uint64_t ctl_take_count(struct argp_state *state, const char *text)
+{
+	uint64_t count = 0;
+
+	if (!ctl_number(text, UINT32_MAX, &count) || !count)
+		argp_error(state, "--count: \"%s\" is not a number in the range 1..%u", text, UINT32_MAX);
+	return count;
+}
+
 /**
  * ctl_parse - read a command's arguments, or end with CTL_USAGE
  * @argp: what it takes

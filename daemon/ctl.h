@@ -170,6 +170,9 @@ int ctl_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 bool ctl_number(const char *text, uint64_t max, uint64_t *value);
 bool ctl_handle(const char *text, uint64_t *handle);
 void ctl_parse(const struct argp *argp, int argc, char **argv, void *input);
+uint32_t ctl_take_session(struct argp_state *state, const char *text);
+uint64_t ctl_take_handle(struct argp_state *state, const char *text);
+uint64_t ctl_take_count(struct argp_state *state, const char *text);
 
 /* ctl_kernel.c */
 int ctl_open(struct ctl *ctl);
@@ -206,6 +209,7 @@ void ctl_fields_json(json_t *object, const struct ctl_field *fields, const struc
 const char *ctl_handle_text(uint64_t handle, char text[CTL_TEXT_CHARS]);
 int ctl_name_value(const char *const *names, const char *text);
 int ctl_print_json(json_t *value);
+void ctl_print_element(json_t *value, bool first);
 
 /* ctl_filter.c */
 void ctl_filter_init(struct ctl_filter *filter);

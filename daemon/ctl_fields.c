@@ -279,3 +279,15 @@ int ctl_print_json(json_t *value)
 	putchar('\n');
 	return err ? ctl_fail("JSON could not be written") : CTL_DONE;
 }
+
+/**
+ * ctl_print_element - print an element of an array, on a line of its own
+ * @value: the element, whose reference is taken over
+ * @first: whether it is the first
+ */
+void ctl_print_element(json_t *value, bool first)
+{
+	fputs(first ? "\n" : ",\n", stdout);
+	json_dumpf(value, stdout, JSON_COMPACT);
+	json_decref(value);
+}

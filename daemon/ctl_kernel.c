@@ -49,16 +49,12 @@ static int read_family(const void *data, size_t len, void *arg)
  */
 int ctl_open(struct ctl *ctl)
 {
-	struct nlmsghdr *nlh;
 	int err;
 
 	memset(ctl, 0, sizeof(*ctl));
 	if (channel_open(&ctl->ch, 0))
 		return ctl_fail("%s", ctl->ch.text);
-	/* This request has the module loaded, where that is installed. */
-	nlh = channel_begin(&ctl->ch, GENL_ID_CTRL, CTRL_CMD_GETFAMILY, NLM_F_ACK);
-	mnl_attr_put_strz(nlh, CTRL_ATTR_FAMILY_NAME, SOCKBEAT_FAMILY_NAME);
-	err = channel_request(&ctl->ch, nlh, read_family, ctl);
+	err = channel_resolve(&ctl->ch, SOCKBEAT_FAMILY_NAME, read_family, ctl);
 	if (!err)
 		return CTL_DONE;
 	if (err == -ENOENT)

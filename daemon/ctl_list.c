@@ -126,15 +126,6 @@ static void print_row(const struct list *list, const struct ctl_attrs *peer)
 	       peer_text(peer, SOCKBEAT_A_PEER_HANDLE, handle), session, list->process);
 }
 
-static void print_object(const struct list *list, const struct ctl_attrs *peer)
-{
-	json_t *object = ctl_peer_json(list->session, peer);
-
-	fputs(list->rows ? ",\n" : "\n", stdout);
-	json_dumpf(object, stdout, JSON_COMPACT);
-	json_decref(object);
-}
-
 static int take_peer(const void *data, size_t len, void *arg)
 {
 	struct ctl_attrs message, peer;
@@ -148,7 +139,7 @@ static int take_peer(const void *data, size_t len, void *arg)
 	if (!peer.tb[SOCKBEAT_A_PEER_HANDLE])
 		return -EBADMSG;
 	if (list->json)
-		print_object(list, &peer);
+		ctl_print_element(ctl_peer_json(list->session, &peer), !list->rows);
 	else
 		print_row(list, &peer);
 	if (!list->rows++)

@@ -52,8 +52,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		monitor->json = true;
 		break;
 	case 'n':
-		if (!ctl_number(arg, UINT32_MAX, &monitor->count) || !monitor->count)
-			argp_error(state, "--count: \"%s\" is not a number in the range 1..%u", arg, UINT32_MAX);
+		monitor->count = ctl_take_count(state, arg);
 		break;
 	case CTL_OPTION_BUFFER:
 		if (!ctl_number(arg, INT32_MAX / 2, &monitor->buffer) || !monitor->buffer)

@@ -57,20 +57,15 @@ struct change {
 
 static void take_session(struct argp_state *state, struct change *change, const char *text)
 {
-	uint64_t id;
-
-	if (!ctl_number(text, UINT32_MAX, &id))
-		argp_error(state, "\"%s\" is not a session's id", text);
+	change->session = ctl_take_session(state, text);
 	change->has_session = true;
-	change->session = id;
 }
 
 static void take_handle(struct argp_state *state, struct change *change, const char *text)
 {
 	if (change->n_handles == CTL_HANDLES_MAX)
 		argp_error(state, "more than %d handles", CTL_HANDLES_MAX);
-	if (!ctl_handle(text, &change->handles[change->n_handles++]))
-		argp_error(state, "\"%s\" is not a handle: GENERATION:INDEX, both hexadecimal, or 0x...", text);
+	change->handles[change->n_handles++] = ctl_take_handle(state, text);
 }
 
 /* Settings. */

@@ -28,14 +28,29 @@ struct show {
 
 static void take_session(struct argp_state *state, struct show *show, const char *text)
 {
-	uint64_t id;
-
-	if (!ctl_number(text, UINT32_MAX, &id))
-		argp_error(state, "\"%s\" is not a session's id", text);
+	show->session = ctl_take_session(state, text);
 	if (show->has_session)
 		argp_error(state, "more than one session");
 	show->has_session = true;
-	show->session = id;
+}
+
+/* What all commands here do: ask for the sessions, and show something of them. */
+static int with_sessions(const struct show *show,
+			 int (*run)(struct ctl *ctl, const struct show *show,
+				    const struct ctl_sessions *sessions))
+{
+	struct ctl_sessions sessions;
+	static struct ctl ctl;
+	int status;
+
+	if (ctl_open(&ctl))
+		return CTL_FAILED;
+	status = ctl_sessions_get(&ctl, &sessions);
+	if (status == CTL_DONE)
+		status = run(&ctl, show, &sessions);
+	ctl_sessions_free(&sessions);
+	ctl_close(&ctl);
+	return status;
 }
 
 /* A peer. */
@@ -61,8 +76,7 @@ static error_t parse_peer(int key, char *arg, struct argp_state *state)
 		if (show->has_handle)
 			argp_error(state, "more than one handle");
 		show->has_handle = true;
-		if (!ctl_handle(arg, &show->handle))
-			argp_error(state, "\"%s\" is not a handle: GENERATION:INDEX, both hexadecimal, or 0x...", arg);
+		show->handle = ctl_take_handle(state, arg);
 		break;
 	case ARGP_KEY_END:
 		if (!show->has_handle)
@@ -163,20 +177,10 @@ static int show_peer(struct ctl *ctl, const struct show *show, const struct ctl_
 
 int ctl_show(int argc, char **argv)
 {
-	struct ctl_sessions sessions;
 	struct show show = { 0 };
-	static struct ctl ctl;
-	int status;
 
 	ctl_parse(&peer_argp, argc, argv, &show);
-	if (ctl_open(&ctl))
-		return CTL_FAILED;
-	status = ctl_sessions_get(&ctl, &sessions);
-	if (status == CTL_DONE)
-		status = show_peer(&ctl, &show, &sessions);
-	ctl_sessions_free(&sessions);
-	ctl_close(&ctl);
-	return status;
+	return with_sessions(&show, show_peer);
 }
 
 /* Sessions. */
@@ -247,11 +251,12 @@ static void print_session(const struct ctl_session *session)
 	putchar('\n');
 }
 
-static int show_sessions(const struct show *show, const struct ctl_sessions *sessions)
+static int show_sessions(struct ctl *ctl, const struct show *show,
+			 const struct ctl_sessions *sessions)
 {
-	json_t *object;
 	size_t n = 0;
 
+	(void)ctl;
 	if (show->has_session && !ctl_sessions_find(sessions, show->session))
 		return ctl_session_unknown(show->session);
 	if (show->json)
@@ -266,10 +271,7 @@ static int show_sessions(const struct show *show, const struct ctl_sessions *ses
 			print_session(&sessions->at[i]);
 			continue;
 		}
-		fputs(n++ ? ",\n" : "\n", stdout);
-		object = ctl_session_json(&sessions->at[i]);
-		json_dumpf(object, stdout, JSON_COMPACT);
-		json_decref(object);
+		ctl_print_element(ctl_session_json(&sessions->at[i]), !n++);
 	}
 	if (show->json)
 		fputs(n ? "\n]\n" : "]\n", stdout);
@@ -290,7 +292,8 @@ static const struct argp stats_argp = {
 	.doc = "Show counters of one session, or their sums over all that you may see.",
 };
 
-static int show_stats(const struct show *show, const struct ctl_sessions *sessions)
+static int show_stats(struct ctl *ctl, const struct show *show,
+		      const struct ctl_sessions *sessions)
 {
 	const char *what = show->has_session ? "session" : "sessions";
 	uint64_t first = show->has_session ? show->session : sessions->n;
@@ -298,6 +301,7 @@ static int show_stats(const struct show *show, const struct ctl_sessions *sessio
 	const struct ctl_field *field;
 	uint64_t sum;
 
+	(void)ctl;
 	if (show->has_session && !ctl_sessions_find(sessions, show->session)) {
 		json_decref(object);
 		return ctl_session_unknown(show->session);
@@ -318,23 +322,6 @@ static int show_stats(const struct show *show, const struct ctl_sessions *sessio
 			printf("%-16s %llu\n", field->name, (unsigned long long)sum);
 	}
 	return object ? ctl_print_json(object) : CTL_DONE;
-}
-
-static int with_sessions(const struct show *show,
-			 int (*run)(const struct show *show, const struct ctl_sessions *sessions))
-{
-	struct ctl_sessions sessions;
-	static struct ctl ctl;
-	int status;
-
-	if (ctl_open(&ctl))
-		return CTL_FAILED;
-	status = ctl_sessions_get(&ctl, &sessions);
-	if (status == CTL_DONE)
-		status = run(show, &sessions);
-	ctl_sessions_free(&sessions);
-	ctl_close(&ctl);
-	return status;
 }
 
 int ctl_show_sessions(int argc, char **argv)

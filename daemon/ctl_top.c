@@ -56,8 +56,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 
 	switch (key) {
 	case 'n':
-		if (!ctl_number(arg, UINT32_MAX, &top->count) || !top->count)
-			argp_error(state, "--count: \"%s\" is not a number in the range 1..%u", arg, UINT32_MAX);
+		top->count = ctl_take_count(state, arg);
 		break;
 	case 'b':
 		top->batch = true;

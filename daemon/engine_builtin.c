@@ -42,8 +42,8 @@ void set_timer(struct builtin *b)
 		when_ns = ARMED_NOW;
 	else if (tick != SB_WHEEL_NEVER)
 		when_ns = tick * TICK_MS * 1000000;
-	if (b->guard.active && (!when_ns || b->guard.next_ms * 1000000 < when_ns))
-		when_ns = b->guard.next_ms * 1000000;
+	if (b->guard.active && (!when_ns || b->guard_next_ms * 1000000 < when_ns))
+		when_ns = b->guard_next_ms * 1000000;
 	if (when_ns == b->armed_ns)
 		return;
 	b->armed_ns = when_ns;
@@ -343,7 +343,7 @@ static int builtin_events(struct sockbeat *sb, struct sockbeat_event *events, in
 
 	b->call++;
 	tick(b, now_ms);
-	guard_check(b, now_ms);
+	act_guard(b, now_ms);
 	if (max > 0)
 		n = tell_guard(b, events);
 	while (n < max && b->ready_head != NO_PEER) {

@@ -145,16 +145,11 @@ static int read_family(const void *attrs, size_t len, void *arg)
 	return 0;
 }
 
-/* This request has the module loaded, where that is installed. */
 static int resolve_family(struct sockbeat *sb)
 {
 	struct kernel *k = sb->data;
-	struct nlmsghdr *nlh = channel_begin(&k->requests, GENL_ID_CTRL, CTRL_CMD_GETFAMILY,
-					     NLM_F_ACK);
-	int err;
+	int err = channel_resolve(&k->requests, SOCKBEAT_FAMILY_NAME, read_family, &k->family);
 
-	mnl_attr_put_strz(nlh, CTRL_ATTR_FAMILY_NAME, SOCKBEAT_FAMILY_NAME);
-	err = channel_request(&k->requests, nlh, read_family, &k->family);
 	if (err == -ENOENT)
 		return sb_fail(sb, err, "module not loaded: no generic netlink family '%s'",
 			       SOCKBEAT_FAMILY_NAME);

@@ -17,20 +17,17 @@
 /* When to look again at a peer that could not be ended. */
 #define SB_ACT_RETRY_MS		1000
 
-/* Fewer silent peers than this are no mass. */
-#define SB_GUARD_MIN		8
+/* When a silent peer has fallen silent. */
+static u64 sb_act_silent_ms(const struct sb_peer *peer)
+{
+	return peer->heard_ms + sb_peer_limit_ms(peer);
+}
 
-/* The time at which a silent peer is, or was, to be ended. */
+/* The time at which it is, or was, to be ended. */
 static u64 sb_act_at_ms(const struct sb_peer *peer)
 {
-	const struct sb_guard *guard = &peer->session->guard;
-	u64 silent_ms = peer->heard_ms + sb_peer_limit_ms(peer);
-	u32 after_ms = peer->policy.act_after_ms;
-
-	/* Others may be about to fall silent, which the guard has to see. */
-	if (guard->percent)
-		after_ms = max(after_ms, guard->window_ms);
-	return max(silent_ms, guard->over_ms) + after_ms;
+	return sb_guard_act_ms(&peer->session->guard, sb_act_silent_ms(peer),
+			       peer->policy.act_after_ms);
 }
 
 /**
@@ -201,75 +198,47 @@ void sb_act_end(struct sock *sk)
 	sb_act_step(sk, SOCKBEAT_END_NONE, true);
 }
 
-/* Does @n of the session's peers exceed @percent / @part? */
-static bool sb_guard_exceeds(const struct sb_session *session, u32 n, u32 part)
+static u32 sb_act_tracked(const struct sb_session *session)
 {
-	const u32 *count = session->stats.count;
-	u64 tracked = (u64)count[SOCKBEAT_STATE_LIVE] + count[SOCKBEAT_STATE_SILENT];
-
-	return (u64)n * 100 * part > tracked * session->guard.percent;
+	return session->stats.count[SOCKBEAT_STATE_LIVE] +
+	       session->stats.count[SOCKBEAT_STATE_SILENT];
 }
 
-static void sb_guard_become(struct sb_session *session, bool active)
+/**
+ * sb_act_silence - a peer was found silent
+ * @peer: the peer
+ * @now_ms: sb_now_ms()
+ *
+ * Context: session->lock held, the session's work.
+ */
+void sb_act_silence(struct sb_peer *peer, u64 now_ms)
 {
-	session->guard.active = active;
+	struct sb_session *session = peer->session;
+
+	if (!sb_guard_begins(&session->guard, sb_act_silent_ms(peer),
+			     sb_act_tracked(session), now_ms))
+		return;
+	session->stats.guards++;
 	wake_up_interruptible_poll(&session->wait, EPOLLIN);
 }
 
 /**
- * sb_guard_silence - a peer was found silent
- * @peer: the peer
- * @now_ms: sb_now_ms()
- *
- * Silences are counted in halves of a window, the present one and the last, so
- * that a mass which falls silent within half a window is seen whole.
- *
- * Context: session->lock held, the session's work.
- */
-void sb_guard_silence(struct sb_peer *peer, u64 now_ms)
-{
-	struct sb_session *session = peer->session;
-	struct sb_guard *guard = &session->guard;
-	u32 half_ms = guard->window_ms / 2, n;
-
-	if (!guard->percent)
-		return;
-	/* Found late, as after a stall of this host: others will be, too. */
-	if (now_ms > peer->heard_ms + sb_peer_limit_ms(peer) + half_ms)
-		guard->over_ms = now_ms;
-	if (now_ms - guard->since_ms >= half_ms) {
-		guard->silences[1] = now_ms - guard->since_ms < 2 * half_ms ?
-				     guard->silences[0] : 0;
-		guard->silences[0] = 0;
-		guard->since_ms = now_ms;
-	}
-	guard->silences[0]++;
-	n = guard->silences[0] + guard->silences[1];
-	if (guard->active || n < SB_GUARD_MIN || !sb_guard_exceeds(session, n, 1))
-		return;
-	session->stats.guards++;
-	sb_guard_become(session, true);
-}
-
-/**
- * sb_guard_check - find out whether the guard may end
+ * sb_act_guard - find out whether the guard may end
  * @session: the session
  * @now_ms: sb_now_ms()
  *
  * Context: session->lock held, the session's work.
  * Return: when to ask again, U64_MAX where there is nothing to ask.
  */
-u64 sb_guard_check(struct sb_session *session, u64 now_ms)
+u64 sb_act_guard(struct sb_session *session, u64 now_ms)
 {
 	struct sb_guard *guard = &session->guard;
 
 	if (!guard->active)
 		return U64_MAX;
-	/* At half of what began it, so that it does not flutter. */
-	if (guard->percent &&
-	    sb_guard_exceeds(session, session->stats.count[SOCKBEAT_STATE_SILENT], 2))
+	if (!sb_guard_ends(guard, session->stats.count[SOCKBEAT_STATE_SILENT],
+			   sb_act_tracked(session), now_ms))
 		return now_ms + guard->window_ms;
-	guard->over_ms = now_ms;
-	sb_guard_become(session, false);
+	wake_up_interruptible_poll(&session->wait, EPOLLIN);
 	return U64_MAX;
 }

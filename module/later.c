@@ -107,11 +107,16 @@ static void sb_later_do(struct sb_later *later)
 	kvfree(later);
 }
 
+static void sb_later_done(void)
+{
+	if (atomic_dec_and_test(&sb_laters))
+		wake_up_var(&sb_laters);
+}
+
 static void sb_later_work(struct callback_head *work)
 {
 	sb_later_do(container_of(work, struct sb_later, work));
-	if (atomic_dec_and_test(&sb_laters))
-		wake_up_var(&sb_laters);
+	sb_later_done();
 }
 
 static bool sb_later_add(struct sb_later *later)
@@ -174,8 +179,7 @@ void sb_later_acts(struct list_head *item)
 		cond_resched();
 	}
 	kvfree(later);
-	if (atomic_dec_and_test(&sb_laters))
-		wake_up_var(&sb_laters);
+	sb_later_done();
 }
 
 /**

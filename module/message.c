@@ -257,13 +257,8 @@ static bool sb_put_peer(struct sk_buff *skb, struct sb_peer *peer, u64 now_ms)
  */
 bool sb_put_peer_msg(struct sk_buff *skb, void *header, struct sb_peer *peer)
 {
-	u64 now_ms = sb_now_ms();
-
-	/* A silent peer that waits to be told is not looked at by the wheel. */
-	if (peer->state == SOCKBEAT_STATE_SILENT)
-		sb_peer_revive(peer, now_ms);
 	if (nla_put_u32(skb, SOCKBEAT_A_SESSION_ID, peer->session->id) ||
-	    !sb_put_peer(skb, peer, now_ms)) {
+	    !sb_put_peer(skb, peer, sb_now_ms())) {
 		genlmsg_cancel(skb, header);
 		return false;
 	}

@@ -80,15 +80,11 @@ static bool sb_filter_end_fits(const struct sb_filter_end *end, const struct sb_
 static bool sb_filter_fits(const struct sb_filter *filter, struct sb_peer *peer)
 {
 	struct sb_addr local, remote;
-	u64 now_ms = sb_now_ms();
 
-	/* The state that is asked for is the one that would be shown. */
-	if (peer->state == SOCKBEAT_STATE_SILENT)
-		sb_peer_revive(peer, now_ms);
 	if (!(filter->states & BIT(peer->state)))
 		return false;
 	if (filter->idle_ms && (peer->state == SOCKBEAT_STATE_RECYCLING ||
-				sb_peer_idle_ms(peer, now_ms) < filter->idle_ms))
+				sb_peer_idle_ms(peer, sb_now_ms()) < filter->idle_ms))
 		return false;
 	if (!filter->addr_len && !filter->local.has_port && !filter->remote.has_port)
 		return true;
@@ -169,6 +165,15 @@ static int sb_filter_parse(struct sb_filter *filter, const struct nlattr *attr,
 				   SOCKBEAT_A_FILTER_REMOTE_ADDR, extack);
 }
 
+/* What is asked for and shown is the state of now: a silent peer that waits to be
+ * told is not looked at by the wheel.
+ */
+static void sb_dump_refresh(struct sb_peer *peer)
+{
+	if (peer->state == SOCKBEAT_STATE_SILENT)
+		sb_peer_revive(peer, sb_now_ms());
+}
+
 int sockbeat_nl_peer_get_doit(struct sk_buff *skb, struct genl_info *info)
 {
 	struct sb_session *session;
@@ -199,8 +204,11 @@ int sockbeat_nl_peer_get_doit(struct sk_buff *skb, struct genl_info *info)
 	session = req.session;
 	spin_lock_bh(&session->lock);
 	err = sb_request_mark(&req, ~0UL, info->extack);
-	if (!err && !sb_put_peer_msg(reply, header, req.entry[0].peer))
-		err = -EMSGSIZE;
+	if (!err) {
+		sb_dump_refresh(req.entry[0].peer);
+		if (!sb_put_peer_msg(reply, header, req.entry[0].peer))
+			err = -EMSGSIZE;
+	}
 	sb_request_kick(session);
 	spin_unlock_bh(&session->lock);
 end:
@@ -290,7 +298,10 @@ static bool sb_dump_chunk(struct sk_buff *skb, struct netlink_callback *cb,
 
 	for (; dump->index < end; dump->index++) {
 		peer = session->slots[dump->index].peer;
-		if (!peer || !sb_filter_fits(dump->filter, peer))
+		if (!peer)
+			continue;
+		sb_dump_refresh(peer);
+		if (!sb_filter_fits(dump->filter, peer))
 			continue;
 		header = genlmsg_put(skb, NETLINK_CB(cb->skb).portid,
 				     cb->nlh->nlmsg_seq, &sb_family,

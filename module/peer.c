@@ -645,7 +645,7 @@ static void sb_peer_check_live(struct sb_peer *peer, u64 now_ms)
 	peer->suspect = false;
 	session->stats.silences++;
 	trace_sockbeat_silent(peer, idle_ms);
-	sb_guard_silence(peer, now_ms);
+	sb_act_silence(peer, now_ms);
 	sb_event_push(peer, SB_TELL_SILENT);
 	sb_act_check(peer, now_ms);
 	sb_peer_await(peer, U64_MAX);
@@ -654,12 +654,11 @@ static void sb_peer_check_live(struct sb_peer *peer, u64 now_ms)
 /* It is time to tell of a peer again, or for the kernel to act, or both. */
 static void sb_peer_check_silent(struct sb_peer *peer, u64 now_ms)
 {
-	bool is_told = peer->pending == SB_TELL_NOTHING;
-
 	if (sb_peer_revive(peer, now_ms))
 		return;
 	sb_act_check(peer, now_ms);
-	if (is_told && peer->policy.trigger == SOCKBEAT_TRIGGER_LEVEL && !peer->acting)
+	if (peer->pending == SB_TELL_NOTHING &&
+	    peer->policy.trigger == SOCKBEAT_TRIGGER_LEVEL && !peer->acting)
 		sb_event_push(peer, SB_TELL_SILENT);
 	if (peer->pending != SB_TELL_NOTHING)
 		sb_peer_await(peer, U64_MAX);

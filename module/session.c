@@ -172,7 +172,7 @@ static void sb_session_work(struct work_struct *work)
 
 	sb_session_expire(session);
 	spin_lock_bh(&session->lock);
-	guard_ms = sb_guard_check(session, sb_now_ms());
+	guard_ms = sb_act_guard(session, sb_now_ms());
 	spin_unlock_bh(&session->lock);
 	more = sb_event_flush(session);
 

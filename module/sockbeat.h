@@ -29,6 +29,7 @@
 #include <uapi/linux/sockbeat_slots.h>
 
 #include "adapt.h"
+#include "guard.h"
 #include "match.h"
 #include "wheel.h"
 
@@ -269,27 +270,6 @@ struct sb_act {
 };
 
 /**
- * struct sb_guard - the mass silence guard of a session, all under session->lock
- * @percent: of the peers that may fall silent within the window; 0 for no guard
- * @window_ms: the window
- * @since_ms: beginning of the present half of the window
- * @silences: in the present half, and in the one before
- * @over_ms: when it last ended, or silences were found late: the time before
- *	     is not held against a peer
- * @active: the kernel does not act now
- * @told: what the holder was told of @active
- */
-struct sb_guard {
-	u32 percent;
-	u32 window_ms;
-	u64 since_ms;
-	u32 silences[2];
-	u64 over_ms;
-	bool active;
-	bool told;
-};
-
-/**
  * struct sb_session - what a session's fd stands for
  * @rcu: for kfree_rcu(), which wants it near the beginning
  * @lock: protects all that follows down to @profile, and the peers
@@ -427,8 +407,8 @@ void sb_act_check(struct sb_peer *peer, u64 now_ms);
 void sb_act_run(struct sb_session *session);
 bool sb_act_begin(struct sock *sk, enum sockbeat_end end);
 void sb_act_end(struct sock *sk);
-void sb_guard_silence(struct sb_peer *peer, u64 now_ms);
-u64 sb_guard_check(struct sb_session *session, u64 now_ms);
+void sb_act_silence(struct sb_peer *peer, u64 now_ms);
+u64 sb_act_guard(struct sb_session *session, u64 now_ms);
 
 /* event.c: the ready list and the messages made from it */
 void sb_event_push(struct sb_peer *peer, enum sb_pending pending);

@@ -326,11 +326,6 @@ TEST_F(access, totals)
 		  total("recycling") + total("deleted") + total("recycled"));
 }
 
-static void addr_cb(const struct nlmsghdr *nlh, void *arg)
-{
-	++*(int *)arg;
-}
-
 /* Filters of a dump, and what is said to wrong ones. */
 TEST_F(access, filters)
 {
@@ -356,7 +351,7 @@ TEST_F(access, filters)
 		mnl_attr_put_u32(nlh, rows[i].type, rows[i].value);
 		mnl_attr_nest_end(nlh, nest);
 		seen = 0;
-		err = client_talk(&self->c, nlh, addr_cb, &seen);
+		err = client_talk(&self->c, nlh, count_messages, &seen);
 		EXPECT_EQ(rows[i].seen, err ? err : seen) TH_LOG("row %u", i);
 	}
 	getsockname(self->pair.server, (struct sockaddr *)&sa, &len);
@@ -370,7 +365,7 @@ TEST_F(access, filters)
 		mnl_attr_put_u32(nlh, SOCKBEAT_A_FILTER_LOCAL_PORT, ntohs(sa.sin_port));
 		mnl_attr_nest_end(nlh, nest);
 		seen = 0;
-		ASSERT_EQ(0, client_talk(&self->c, nlh, addr_cb, &seen));
+		ASSERT_EQ(0, client_talk(&self->c, nlh, count_messages, &seen));
 		/* They differ in the last bit but one. */
 		EXPECT_EQ(prefix <= 30, seen) TH_LOG("prefix %d", prefix);
 	}
