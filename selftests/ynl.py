@@ -50,9 +50,9 @@ def main():
     client = socket.create_connection(listener.getsockname())
     server, _ = listener.accept()
 
-    session = ynl("--do", "session-new", "--json", '{"capacity": 4, "timeout-ms": 2500, "trigger": "edge"}')
+    session = ynl("--do", "session-new", "--json", '{"capacity": 4, "timeout-ms": 600000, "trigger": "edge"}')
     check("session-new gives an fd and the settings",
-          session["fd"] > 2 and session["timeout-ms"] == 2500 and session["trigger"] == "edge", session)
+          session["fd"] > 2 and session["timeout-ms"] == 600000 and session["trigger"] == "edge", session)
     fd = session["fd"]
 
     added = ynl("--do", "peer-add", "--json",
