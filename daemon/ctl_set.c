@@ -80,18 +80,17 @@ static void list_names(char *list, size_t size, const char *const *names)
 	}
 }
 
-/* The kernel knows the ranges; what it takes is 32 bits, or 64. */
+/* The kernel knows the ranges; what it takes is 32 bits. */
 static void read_value(struct argp_state *state, struct setting *setting, const char *value)
 {
 	const struct ctl_field *field = setting->field;
-	uint64_t max = field->kind == CTL_HEX ? UINT64_MAX : UINT32_MAX;
 	char list[128] = "";
 	int number;
 
 	if (field->kind != CTL_NAME) {
-		if (!ctl_number(value, max, &setting->value))
-			argp_error(state, "%s: \"%s\" is not a number in the range 0..%llu", field->name,
-				   value, (unsigned long long)max);
+		if (!ctl_number(value, UINT32_MAX, &setting->value))
+			argp_error(state, "%s: \"%s\" is not a number in the range 0..%u", field->name,
+				   value, UINT32_MAX);
 		return;
 	}
 	number = ctl_name_value(field->names, value);
@@ -171,7 +170,7 @@ static const struct argp set_argp = {
 	       "Of both: timeout_ms, renotify_ms, source=activity|beat|either, trigger=level|edge, "
 	       "action=notify|shutdown|abort, act_after_ms, suspect_percent, adaptive_beats. "
 	       "Of a session also: recycle_delay_ms, adaptive_min_ms, guard_percent, guard_window_ms. "
-	       "Of a peer also: user_data, profile, probe_after_ms.",
+	       "Of a peer also: probe_after_ms.",
 };
 
 static void put_settings(struct nlmsghdr *nlh, struct change *change)
@@ -180,10 +179,7 @@ static void put_settings(struct nlmsghdr *nlh, struct change *change)
 		struct setting *setting = &change->settings[i];
 
 		setting->begin = nlh->nlmsg_len;
-		if (setting->field->kind == CTL_HEX)
-			mnl_attr_put_u64(nlh, setting->field->type, setting->value);
-		else
-			mnl_attr_put_u32(nlh, setting->field->type, (uint32_t)setting->value);
+		mnl_attr_put_u32(nlh, setting->field->type, (uint32_t)setting->value);
 		setting->past = nlh->nlmsg_len;
 	}
 }

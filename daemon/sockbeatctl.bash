@@ -84,7 +84,7 @@ _sockbeatctl() {
 		if [ "$n" = 3 ]; then
 			_sockbeatctl_words "$current" "$(_sockbeatctl_sessions)"
 		elif [[ ${words[3]} = *:* && $n -gt 4 ]]; then
-			_sockbeatctl_words "$current" "$settings user_data= profile= probe_after_ms="
+			_sockbeatctl_words "$current" "$settings probe_after_ms="
 		else
 			[[ $n -gt 4 ]] || settings+=" $(_sockbeatctl_handles "${words[2]}")"
 			_sockbeatctl_words "$current" "$settings recycle_delay_ms= adaptive_min_ms= guard_percent= guard_window_ms="

@@ -9,6 +9,7 @@
  * tried again later, and the rest is handed to a work item of the session's
  * user, so that whoever manages to block it blocks only what is his.
  */
+#include <linux/slab.h>
 #include <net/sock.h>
 
 #include "sockbeat.h"
@@ -40,16 +41,36 @@ static u64 sb_act_at_ms(const struct sb_peer *peer)
 u64 sb_act_due_ms(const struct sb_peer *peer)
 {
 	u64 now_ms = sb_now_ms(), at_ms = sb_act_at_ms(peer);
+	u32 retry_ms = SB_ACT_RETRY_MS;
 
 	if (peer->policy.action == SOCKBEAT_ACTION_NOTIFY)
 		return U64_MAX;
 	if (at_ms > now_ms)
 		return at_ms;
-	/* A look is also when a level-triggered peer is told again. */
+	/* A look is also when a level-triggered peer is told again: no more
+	 * often than was asked for while a guard may hold a mass of them.
+	 */
 	if (peer->pending == SB_TELL_NOTHING &&
 	    peer->policy.trigger == SOCKBEAT_TRIGGER_LEVEL)
-		return now_ms + peer->policy.renotify_ms;
-	return now_ms + SB_ACT_RETRY_MS;
+		retry_ms = peer->session->guard.active ? peer->policy.renotify_ms :
+			   min(retry_ms, peer->policy.renotify_ms);
+	return now_ms + retry_ms;
+}
+
+/* What is to be done to a peer by now. */
+static enum sockbeat_end sb_act_wanted(const struct sb_peer *peer, u64 now_ms)
+{
+	struct sb_session *session = peer->session;
+
+	if (peer->state != SOCKBEAT_STATE_SILENT ||
+	    peer->policy.action == SOCKBEAT_ACTION_NOTIFY || now_ms < sb_act_at_ms(peer))
+		return SOCKBEAT_END_NONE;
+	if (session->guard.active) {
+		session->stats.acts_guarded++;
+		return SOCKBEAT_END_NONE;
+	}
+	return peer->policy.action == SOCKBEAT_ACTION_SHUTDOWN ?
+	       SOCKBEAT_END_SHUTDOWN : SOCKBEAT_END_ABORT;
 }
 
 /**
@@ -62,23 +83,79 @@ u64 sb_act_due_ms(const struct sb_peer *peer)
 void sb_act_check(struct sb_peer *peer, u64 now_ms)
 {
 	struct sb_session *session = peer->session;
-	struct sb_act *act;
 
-	if (peer->policy.action == SOCKBEAT_ACTION_NOTIFY || peer->acting ||
-	    now_ms < sb_act_at_ms(peer))
+	if (peer->acting || sb_act_wanted(peer, now_ms) == SOCKBEAT_END_NONE)
 		return;
-	if (session->guard.active) {
-		session->stats.acts_guarded++;
-		return;
-	}
 	if (WARN_ON_ONCE(session->n_act == ARRAY_SIZE(session->act)))
 		return;
-	act = &session->act[session->n_act++];
-	act->sk = peer->sk;
-	act->end = peer->policy.action == SOCKBEAT_ACTION_SHUTDOWN ?
-		   SOCKBEAT_END_SHUTDOWN : SOCKBEAT_END_ABORT;
-	sock_hold(act->sk);
+	sock_hold(peer->sk);
+	session->act[session->n_act++] = peer->sk;
 	peer->acting = true;
+}
+
+static enum sockbeat_end sb_act_decide(struct sb_peer *peer, bool may)
+{
+	enum sockbeat_end end = sb_act_wanted(peer, sb_now_ms());
+	struct sb_stats *stats = &peer->session->stats;
+
+	if (end != SOCKBEAT_END_NONE && !may) {
+		stats->acts_deferred++;
+		end = SOCKBEAT_END_NONE;
+	}
+	peer->acting = end != SOCKBEAT_END_NONE;
+	stats->shutdowns += end == SOCKBEAT_END_SHUTDOWN;
+	stats->aborts += end == SOCKBEAT_END_ABORT;
+	if (peer->acting)
+		trace_sockbeat_act(peer, end);
+	return end;
+}
+
+/* What is still to be done to a socket: since it was found its peer may have
+ * been heard, set, deleted or recycled, and the guard may have come between.
+ */
+static enum sockbeat_end sb_act_begin(struct sock *sk, bool may)
+{
+	enum sockbeat_end end = SOCKBEAT_END_NONE;
+	struct sb_peer *peer;
+
+	rcu_read_lock();
+	peer = sb_hook_find(sk);
+	if (peer) {
+		spin_lock_bh(&peer->session->lock);
+		if (peer->sk == sk && peer->acting)
+			end = sb_act_decide(peer, may);
+		spin_unlock_bh(&peer->session->lock);
+	}
+	rcu_read_unlock();
+	return end;
+}
+
+/**
+ * sb_act_run - have the sockets ended that sb_act_check() found
+ * @session: the session
+ *
+ * Context: process, may sleep; the session's work.
+ */
+void sb_act_run(struct sb_session *session)
+{
+	unsigned int i, n = session->n_act;
+	struct sb_acts *acts;
+
+	if (!n)
+		return;
+	session->n_act = 0;
+	acts = kmalloc(struct_size(acts, sk, n), GFP_KERNEL);
+	if (acts) {
+		acts->n = n;
+		memcpy(acts->sk, session->act, n * sizeof(acts->sk[0]));
+		if (sb_user_queue(session->user, acts))
+			return;
+	}
+	for (i = 0; i < n; i++) {
+		sb_act_begin(session->act[i], false);
+		sock_put(session->act[i]);
+	}
+	kfree(acts);
 }
 
 static bool sb_act_is_owned(struct sock *sk)
@@ -93,109 +170,28 @@ static bool sb_act_is_owned(struct sock *sk)
 	return owned;
 }
 
-/* The sockets that are free come first then. */
-static unsigned int sb_act_sort(struct sb_session *session)
-{
-	unsigned int i, n = 0;
-
-	for (i = 0; i < session->n_act; i++) {
-		if (sb_act_is_owned(session->act[i].sk))
-			continue;
-		swap(session->act[n], session->act[i]);
-		n++;
-	}
-	return n;
-}
-
 /**
- * sb_act_run - end the sockets that sb_act_check() found
- * @session: the session
+ * sb_acts_do - end the sockets that were queued
+ * @acts: what sb_act_run() queued; gone afterwards
  *
- * Context: process, may sleep; the session's work.
+ * The owner reads the error that TCP's own keepalive leaves.
+ *
+ * Context: process, may sleep.
  */
-void sb_act_run(struct sb_session *session)
+void sb_acts_do(struct sb_acts *acts)
 {
-	struct sb_later *later = NULL;
-	unsigned int i, n;
+	unsigned int i;
 
-	if (!session->n_act)
-		return;
-	n = sb_act_sort(session);
-	if (n)
-		later = sb_later_new(n);
-	if (!later)
-		n = 0;
-	for (i = 0; i < session->n_act; i++) {
-		struct sb_act *act = &session->act[i];
+	for (i = 0; i < acts->n; i++) {
+		struct sock *sk = acts->sk[i];
+		enum sockbeat_end end = sb_act_begin(sk, !sb_act_is_owned(sk));
 
-		if (i < n) {
-			sb_later_end(later, act->sk, act->end);
-			continue;
-		}
-		sb_act_end(act->sk);
-		sock_put(act->sk);
+		if (end != SOCKBEAT_END_NONE)
+			sb_later_end_now(sk, end, ETIMEDOUT);
+		sock_put(sk);
+		cond_resched();
 	}
-	if (later)
-		sb_later_queue(later, session->user);
-	spin_lock_bh(&session->lock);
-	session->stats.acts_deferred += session->n_act - n;
-	spin_unlock_bh(&session->lock);
-	session->n_act = 0;
-}
-
-static void sb_act_count(struct sb_peer *peer, enum sockbeat_end end)
-{
-	if (end == SOCKBEAT_END_SHUTDOWN)
-		peer->session->stats.shutdowns++;
-	else
-		peer->session->stats.aborts++;
-	trace_sockbeat_act(peer, end);
-}
-
-/* Begin or be done with a socket; false where its peer is not waiting for it. */
-static bool sb_act_step(struct sock *sk, enum sockbeat_end end, bool done)
-{
-	struct sb_peer *peer;
-	bool found = false;
-
-	rcu_read_lock();
-	peer = sb_hook_find(sk);
-	if (peer) {
-		spin_lock_bh(&peer->session->lock);
-		found = peer->sk == sk && peer->acting;
-		if (found && done)
-			peer->acting = false;
-		else if (found)
-			sb_act_count(peer, end);
-		spin_unlock_bh(&peer->session->lock);
-	}
-	rcu_read_unlock();
-	return found;
-}
-
-/**
- * sb_act_begin - whether a socket still has to be ended
- * @sk: the socket, from sb_act_check()
- * @end: how
- *
- * Its peer may have been heard, deleted or recycled in the meantime.
- *
- * Context: process.
- */
-bool sb_act_begin(struct sock *sk, enum sockbeat_end end)
-{
-	return sb_act_step(sk, end, false);
-}
-
-/**
- * sb_act_end - the end of a socket was tried
- * @sk: the socket, from sb_act_check()
- *
- * Context: process.
- */
-void sb_act_end(struct sock *sk)
-{
-	sb_act_step(sk, SOCKBEAT_END_NONE, true);
+	kfree(acts);
 }
 
 static u32 sb_act_tracked(const struct sb_session *session)

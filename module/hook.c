@@ -64,21 +64,17 @@ struct sb_peer *sb_hook_find(const struct sock *sk)
 	return rhashtable_lookup(&sb_socks, &sk, sb_socks_params);
 }
 
-/* Called by TCP with the socket's lock, before the new state is stored.  A
- * socket is at its end when it closes, and when both directions are shut: the
- * owner's close() does that first, though the handshake may take long.
+/**
+ * sb_hook_end - a socket is at its end, whether or not it has a peer
+ * @sk: the socket, with a reference of the caller
+ *
+ * Context: the socket's lock held.
  */
-static void sb_hook_state(void *data, const struct sock *sk,
-			  const int oldstate, const int newstate)
+void sb_hook_end(struct sock *sk)
 {
 	struct sb_session *session;
 	struct sb_peer *peer;
 	bool gone = false;
-
-	if (newstate != TCP_CLOSE && READ_ONCE(sk->sk_shutdown) != SHUTDOWN_MASK)
-		return;
-	if (sk->sk_protocol != IPPROTO_TCP)
-		return;
 
 	rcu_read_lock();
 	peer = sb_hook_find(sk);
@@ -94,9 +90,22 @@ static void sb_hook_state(void *data, const struct sock *sk,
 		spin_unlock_bh(&session->lock);
 	}
 	rcu_read_unlock();
-	/* Not the last reference: the caller works on the socket. */
 	if (gone)
-		sock_put((struct sock *)sk);
+		sock_put(sk);
+}
+
+/* Called by TCP with the socket's lock, before the new state is stored.  A
+ * socket is at its end when it closes, and when both directions are shut: the
+ * owner's close() does that first, though the handshake may take long.
+ */
+static void sb_hook_state(void *data, const struct sock *sk,
+			  const int oldstate, const int newstate)
+{
+	if (newstate != TCP_CLOSE && READ_ONCE(sk->sk_shutdown) != SHUTDOWN_MASK)
+		return;
+	/* The caller works on the socket, so it holds it. */
+	if (sk->sk_protocol == IPPROTO_TCP)
+		sb_hook_end((struct sock *)sk);
 }
 
 /* The tracepoint's symbol is not exported, so it is sought by name. */

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What is done for a request on its sender's way back to userspace, or for
- * a silent peer without any request.
+ * What is done for a request on its sender's way back to userspace.
  *
  * Generic netlink holds a lock of its own around every request.  To shut down
  * or reset a socket takes the socket's lock, which its owner may keep for as
@@ -20,16 +19,12 @@
 /**
  * struct sb_later - what to do; its owner's alone
  * @work: for the sender's task
- * @item: or for its user's work
  * @n: entries of @end in use
  * @text: to be freed
  * @end: sockets, with a reference, and what to do to each
  */
 struct sb_later {
-	union {
-		struct callback_head work;
-		struct list_head item;
-	};
+	struct callback_head work;
 	unsigned int n;
 	char *text;
 	struct {
@@ -80,11 +75,23 @@ static void sb_later_shutdown(struct sock *sk)
 		WRITE_ONCE(sk->sk_shutdown, SHUTDOWN_MASK);
 		sk->sk_prot->shutdown(sk, SHUTDOWN_MASK);
 		sk->sk_state_change(sk);
+		/* Where the owner had shut down its direction before, TCP's
+		 * state does not change.
+		 */
+		sb_hook_end(sk);
 	}
 	release_sock(sk);
 }
 
-static void sb_later_end_now(struct sock *sk, enum sockbeat_end end, int err)
+/**
+ * sb_later_end_now - shut down or reset a socket
+ * @sk: the socket
+ * @end: which of it
+ * @err: what the owner reads after a reset, positive
+ *
+ * Context: process, may sleep for as long as the socket's owner likes.
+ */
+void sb_later_end_now(struct sock *sk, enum sockbeat_end end, int err)
 {
 	if (end == SOCKBEAT_END_SHUTDOWN)
 		sb_later_shutdown(sk);
@@ -107,16 +114,11 @@ static void sb_later_do(struct sb_later *later)
 	kvfree(later);
 }
 
-static void sb_later_done(void)
-{
-	if (atomic_dec_and_test(&sb_laters))
-		wake_up_var(&sb_laters);
-}
-
 static void sb_later_work(struct callback_head *work)
 {
 	sb_later_do(container_of(work, struct sb_later, work));
-	sb_later_done();
+	if (atomic_dec_and_test(&sb_laters))
+		wake_up_var(&sb_laters);
 }
 
 static bool sb_later_add(struct sb_later *later)
@@ -140,46 +142,6 @@ void sb_later_run(struct sb_later *later)
 	/* Only a task that is past its last return cannot take it. */
 	if (later && !sb_later_add(later))
 		sb_later_do(later);
-}
-
-/**
- * sb_later_queue - do it without any task's help, to silent peers
- * @later: from sb_later_new(), gone afterwards
- * @user: whose sockets they are
- *
- * Context: process.
- */
-void sb_later_queue(struct sb_later *later, struct sb_user *user)
-{
-	atomic_inc(&sb_laters);
-	sb_user_queue(user, &later->item);
-}
-
-/**
- * sb_later_acts - do what was queued
- * @item: what sb_later_queue() gave to sb_user_queue()
- *
- * The owner reads the error that TCP's own keepalive leaves.
- *
- * Context: process, may sleep.
- */
-void sb_later_acts(struct list_head *item)
-{
-	struct sb_later *later = container_of(item, struct sb_later, item);
-	unsigned int i;
-
-	for (i = 0; i < later->n; i++) {
-		struct sock *sk = later->end[i].sk;
-
-		if (sb_act_begin(sk, later->end[i].end)) {
-			sb_later_end_now(sk, later->end[i].end, ETIMEDOUT);
-			sb_act_end(sk);
-		}
-		sock_put(sk);
-		cond_resched();
-	}
-	kvfree(later);
-	sb_later_done();
 }
 
 /**

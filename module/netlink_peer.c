@@ -27,6 +27,10 @@
 			 BIT(SOCKBEAT_A_PEER_PROFILE) | \
 			 BIT(SOCKBEAT_A_PEER_PROBE_AFTER_MS))
 
+/* What only who has the session's fd may set. */
+#define SB_HOLDERS_CONF	(BIT(SOCKBEAT_A_PEER_USER_DATA) | \
+			 BIT(SOCKBEAT_A_PEER_PROFILE))
+
 static u32 sb_entry_u32(struct sb_peer_conf *conf, struct nlattr **tb, unsigned int type)
 {
 	if (!tb[type])
@@ -405,13 +409,17 @@ static int sb_set_offloads(struct sb_request *req, struct netlink_ext_ack *extac
 
 int sockbeat_nl_peer_set_doit(struct sk_buff *skb, struct genl_info *info)
 {
+	unsigned long conf = SB_CONF;
 	struct sb_session *session;
 	struct sb_request req;
 	unsigned int i;
 	u64 now_ms;
 	int err;
 
-	err = sb_request_begin(&req, skb, info, SB_KEY_HANDLE, SB_CONF);
+	/* What the holder of the session works with is the holder's. */
+	if (info->attrs[SOCKBEAT_A_SESSION_ID])
+		conf &= ~SB_HOLDERS_CONF;
+	err = sb_request_begin(&req, skb, info, SB_KEY_HANDLE, conf);
 	if (err)
 		return err;
 	err = sb_set_alloc(&req);

@@ -618,6 +618,7 @@ bool sb_peer_clear(struct sb_peer *peer, u64 now_ms)
 		return false;
 	peer->suspect = false;
 	sb_peer_tell_heard(peer);
+	sb_peer_arm(peer, now_ms);
 	return true;
 }
 

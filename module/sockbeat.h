@@ -260,13 +260,15 @@ struct sb_session_profile {
 #define SB_CHECK_CHUNK	64
 
 /**
- * struct sb_act - a socket to be ended
- * @sk: the socket
- * @end: how
+ * struct sb_acts - sockets to be ended; whoever has it
+ * @item: place in the queue of their user
+ * @n: entries of @sk
+ * @sk: the sockets, each with a reference
  */
-struct sb_act {
-	struct sock *sk;
-	enum sockbeat_end end;
+struct sb_acts {
+	struct list_head item;
+	unsigned int n;
+	struct sock *sk[];
 };
 
 /**
@@ -343,7 +345,7 @@ struct sb_session {
 	u64 batch[SB_EVENTS_MAX];
 	struct sock *probe[SB_CHECK_CHUNK];
 	unsigned int n_probe;
-	struct sb_act act[SB_CHECK_CHUNK];
+	struct sock *act[SB_CHECK_CHUNK];
 	unsigned int n_act;
 	struct sb_counts __percpu *counts;
 
@@ -405,8 +407,7 @@ static inline u64 sb_peer_handle(const struct sb_peer *peer)
 u64 sb_act_due_ms(const struct sb_peer *peer);
 void sb_act_check(struct sb_peer *peer, u64 now_ms);
 void sb_act_run(struct sb_session *session);
-bool sb_act_begin(struct sock *sk, enum sockbeat_end end);
-void sb_act_end(struct sock *sk);
+void sb_acts_do(struct sb_acts *acts);
 void sb_act_silence(struct sb_peer *peer, u64 now_ms);
 u64 sb_act_guard(struct sb_session *session, u64 now_ms);
 
@@ -422,13 +423,13 @@ void sb_hook_exit(void);
 int sb_hook_insert(struct sb_peer *peer);
 void sb_hook_remove(struct sb_peer *peer);
 struct sb_peer *sb_hook_find(const struct sock *sk);
+void sb_hook_end(struct sock *sk);
 
 /* later.c: what is done for a request when generic netlink's lock is dropped */
 struct sb_later *sb_later_new(unsigned int n);
 void sb_later_end(struct sb_later *later, struct sock *sk, enum sockbeat_end end);
 void sb_later_run(struct sb_later *later);
-void sb_later_queue(struct sb_later *later, struct sb_user *user);
-void sb_later_acts(struct list_head *item);
+void sb_later_end_now(struct sock *sk, enum sockbeat_end end, int err);
 const char *sb_later_text(const char *fmt, ...) __printf(1, 2);
 void sb_later_exit(void);
 
@@ -550,7 +551,7 @@ void sb_sysfs_ended(const struct sb_session *session);
 /* user.c: limits per user, and what has to wait for a user's sockets */
 int sb_user_init(void);
 void sb_user_exit(void);
-void sb_user_queue(struct sb_user *user, struct list_head *item);
+bool sb_user_queue(struct sb_user *user, struct sb_acts *acts);
 kuid_t sb_user_uid(const struct sb_user *user);
 struct sb_user *sb_user_get(u32 capacity, const char **why);
 void sb_user_put(struct sb_user *user, u32 capacity);

@@ -18,7 +18,8 @@
  * @sessions: sessions, each of which holds this record
  * @peers: peers that they have room for
  * @works: times that @work is queued or running, each of which holds it too
- * @items: what @work has to do
+ * @acts: what @work has to do
+ * @n_acts: sockets in it, and in what it is doing
  * @work: does it
  */
 struct sb_user {
@@ -27,7 +28,8 @@ struct sb_user {
 	unsigned int sessions;
 	u64 peers;
 	unsigned int works;
-	struct list_head items;
+	struct list_head acts;
+	u64 n_acts;
 	struct work_struct work;
 };
 
@@ -49,15 +51,18 @@ static struct sb_user *sb_user_unused(struct sb_user *user)
 static void sb_user_work(struct work_struct *work)
 {
 	struct sb_user *user = container_of(work, struct sb_user, work);
-	struct list_head *item;
+	struct sb_acts *acts;
+	unsigned int n;
 
 	spin_lock(&sb_users_lock);
-	while (!list_empty(&user->items)) {
-		item = user->items.next;
-		list_del(item);
+	while (!list_empty(&user->acts)) {
+		acts = list_first_entry(&user->acts, struct sb_acts, item);
+		list_del(&acts->item);
+		n = acts->n;
 		spin_unlock(&sb_users_lock);
-		sb_later_acts(item);
+		sb_acts_do(acts);
 		spin_lock(&sb_users_lock);
+		user->n_acts -= n;
 	}
 	user->works--;
 	user = sb_user_unused(user);
@@ -94,7 +99,7 @@ struct sb_user *sb_user_get(u32 capacity, const char **why)
 		return ERR_PTR(-ENOMEM);
 	}
 	spare->uid = uid;
-	INIT_LIST_HEAD(&spare->items);
+	INIT_LIST_HEAD(&spare->acts);
 	INIT_WORK(&spare->work, sb_user_work);
 	spin_lock(&sb_users_lock);
 	list_for_each_entry(user, &sb_users, list) {
@@ -137,19 +142,30 @@ void sb_user_put(struct sb_user *user, u32 capacity)
 }
 
 /**
- * sb_user_queue - have something done that may have to wait for a socket
- * @user: whose socket it is, held by the caller's session
- * @item: for sb_later_acts(); in order, and one at a time for each user
+ * sb_user_queue - have sockets ended, for which some may have to be waited
+ * @user: whose they are, held by the caller's session
+ * @acts: the sockets; in order, and one at a time for each user
+ *
+ * Who makes that wait gets no more into the queue than there are slots that
+ * count against the user's limit.
  *
  * Context: process.
+ * Return: whether they were taken.
  */
-void sb_user_queue(struct sb_user *user, struct list_head *item)
+bool sb_user_queue(struct sb_user *user, struct sb_acts *acts)
 {
+	bool taken;
+
 	spin_lock(&sb_users_lock);
-	list_add_tail(item, &user->items);
-	if (queue_work(sb_user_wq, &user->work))
-		user->works++;
+	taken = user->n_acts + acts->n <= user->peers;
+	if (taken) {
+		user->n_acts += acts->n;
+		list_add_tail(&acts->item, &user->acts);
+		if (queue_work(sb_user_wq, &user->work))
+			user->works++;
+	}
 	spin_unlock(&sb_users_lock);
+	return taken;
 }
 
 /**
@@ -163,7 +179,7 @@ kuid_t sb_user_uid(const struct sb_user *user)
 
 int __init sb_user_init(void)
 {
-	sb_user_wq = alloc_workqueue("sockbeat_user", WQ_UNBOUND, 0);
+	sb_user_wq = alloc_workqueue("sockbeat_user", WQ_UNBOUND, WQ_MAX_ACTIVE);
 	return sb_user_wq ? 0 : -ENOMEM;
 }
 

@@ -206,7 +206,9 @@ TEST_F(access, id_is_no_descriptor)
 	static const uint8_t cmds[] = { SOCKBEAT_CMD_SESSION_BIND, SOCKBEAT_CMD_PEER_ADD,
 					SOCKBEAT_CMD_PEER_DEL, SOCKBEAT_CMD_RECYCLE_EXTEND,
 					SOCKBEAT_CMD_PROFILE_SET, SOCKBEAT_CMD_PROFILE_DEL };
+	struct attrs before, after;
 	struct nlmsghdr *nlh;
+	struct nlattr *nest;
 	struct client c;
 	unsigned int i;
 
@@ -219,6 +221,20 @@ TEST_F(access, id_is_no_descriptor)
 	mnl_attr_put_u32(nlh, SOCKBEAT_A_SESSION_FD, self->session);
 	EXPECT_EQ(-EINVAL, client_talk(&c, nlh, NULL, NULL));
 	EXPECT_STREQ("request names its session twice", c.why);
+	/* What the holder works with is not changed under its feet. */
+	ASSERT_EQ(0, client_get(&self->c, self->session, self->handle, &before));
+	nlh = by_id(&c, SOCKBEAT_CMD_PEER_SET, 0, self->id);
+	nest = mnl_attr_nest_start(nlh, SOCKBEAT_A_SESSION_PEER);
+	mnl_attr_put_u64(nlh, SOCKBEAT_A_PEER_HANDLE, self->handle);
+	mnl_attr_put_u64(nlh, SOCKBEAT_A_PEER_USER_DATA, ~before.v[SOCKBEAT_A_PEER_USER_DATA]);
+	mnl_attr_nest_end(nlh, nest);
+	EXPECT_EQ(-EINVAL, client_talk(&c, nlh, NULL, NULL));
+	EXPECT_STREQ("request does not take this attribute of a peer", c.why);
+	ASSERT_EQ(0, client_get(&self->c, self->session, self->handle, &after));
+	EXPECT_EQ(before.v[SOCKBEAT_A_PEER_USER_DATA], after.v[SOCKBEAT_A_PEER_USER_DATA]);
+	nlh = by_id(&c, SOCKBEAT_CMD_PEER_SET, 0, self->id);
+	put_peer(nlh, self->handle, SOCKBEAT_A_PEER_PROFILE, 0);
+	EXPECT_EQ(-EINVAL, client_talk(&c, nlh, NULL, NULL));
 	client_close(&c);
 }
 

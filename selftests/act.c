@@ -144,6 +144,28 @@ TEST_F(act, suspicion_ends)
 	EXPECT_EQ(0, STAT(RECOVERIES));
 }
 
+/* So is who was heard before there was anyone to warn. */
+TEST_F(act, suspicion_ends_untold)
+{
+	uint64_t handle;
+	struct event ev;
+	struct pair pair;
+
+	SESSION(SUSPECT_PERCENT, 25);
+	SESSION(TIMEOUT_MS, 4000);
+	client_close(&self->c);
+	handle = track(_metadata, self, &pair);
+	while (!STAT(SUSPECTS))
+		usleep(20000);
+	ASSERT_EQ(1, write(pair.client, "x", 1));
+	ASSERT_EQ(0, client_open(&self->c));
+	ASSERT_EQ(0, client_session_bind(&self->c, self->session));
+	ev = EVENT(SUSPECT, handle);
+	EXPECT_LE(1000, ev.idle_ms);
+	EXPECT_GE(1000 + LATE_MS, ev.idle_ms);
+	EXPECT_EQ(2, STAT(SUSPECTS));
+}
+
 TEST_F(act, no_warning_by_default)
 {
 	uint64_t handle;
@@ -190,6 +212,30 @@ TEST_F(act, shutdown)
 	EXPECT_EQ(0, read(pair.server, &byte, 1));
 	EXPECT_EQ(1, STAT(SHUTDOWNS));
 	EXPECT_EQ(0, STAT(ABORTS));
+}
+
+/* Where the holder has shut down its own direction, no state is left to change. */
+TEST_F(act, shutdown_of_the_other_half)
+{
+	uint64_t handle[2];
+	struct pair pair[2];
+	char byte;
+	int i;
+
+	SESSION(TIMEOUT_MS, 60000);
+	for (i = 0; i < 2; i++) {
+		handle[i] = track(_metadata, self, &pair[i]);
+		ASSERT_EQ(0, shutdown(pair[i].server, SHUT_WR));
+		ASSERT_EQ(0, read(pair[i].client, &byte, 1));
+	}
+	ASSERT_EQ(0, client_retire(&self->cmd, self->session, SOCKBEAT_CMD_PEER_END, handle, 1,
+				   &(struct recycle_conf){ KEEP, SOCKBEAT_END_SHUTDOWN }));
+	EVENT(GONE, handle[0]);
+	PEER(handle[1], ACTION, SOCKBEAT_ACTION_SHUTDOWN);
+	PEER(handle[1], TIMEOUT_MS, 500);
+	EXPECT_EQ(SOCKBEAT_ACTION_SHUTDOWN, GONE(handle[1]).action);
+	EXPECT_EQ(0, read(pair[1].server, &byte, 1));
+	EXPECT_EQ(1, STAT(SHUTDOWNS));
 }
 
 /* The holder has act-after-ms to do it itself, and a peer to be heard. */
@@ -307,6 +353,36 @@ TEST_F(act, a_socket_in_use_waits)
 	EVENT(GONE, handle[0]);
 	EXPECT_EQ(2, STAT(ABORTS));
 	EXPECT_EQ(ETIMEDOUT, so_error(pair[0].server));
+}
+
+/* It is tried again soon, however seldom its holder wants to be told. */
+TEST_F(act, a_socket_in_use_is_tried_again)
+{
+	struct owner owner;
+	struct event ev;
+	uint64_t handle, free_ms;
+	struct pair pair;
+
+	SESSION(TIMEOUT_MS, 60000);
+	handle = track(_metadata, self, &pair);
+	PEER(handle, TRIGGER, SOCKBEAT_TRIGGER_LEVEL);
+	PEER(handle, RENOTIFY_MS, 60000);
+	PEER(handle, ACTION, SOCKBEAT_ACTION_ABORT);
+	if (owner_start(&owner, pair.server))
+		SKIP(return, "userfaultfd cannot be had");
+	PEER(handle, TIMEOUT_MS, 200);
+	while (STAT(ACTS_DEFERRED) < 2)
+		usleep(50000);
+	/* What the holder wants counts when it is done, not when it was found. */
+	PEER(handle, ACTION, SOCKBEAT_ACTION_SHUTDOWN);
+	owner_stop(&owner);
+	free_ms = now_ms();
+	do {
+		ASSERT_TRUE(client_event(&self->c, &ev, 20000));
+	} while (ev.kind == SOCKBEAT_EVENT_KIND_SILENT);
+	EXPECT_EQ(SOCKBEAT_EVENT_KIND_GONE, ev.kind);
+	EXPECT_EQ(SOCKBEAT_ACTION_SHUTDOWN, ev.action);
+	EXPECT_GE(1000 + 2 * LATE_MS, now_ms() - free_ms);
 }
 
 /* The session's end takes what was still to be done with it. */

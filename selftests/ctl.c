@@ -375,12 +375,11 @@ TEST_F(ctl, set)
 	EXPECT_EQ(20, r.session.v[SOCKBEAT_A_SESSION_GUARD_PERCENT]);
 	EXPECT_EQ(10000, r.session.v[SOCKBEAT_A_SESSION_RENOTIFY_MS]);
 
-	EXPECT_CTL(0, "", "", "set %u 1:0 timeout_ms=604800000 action=abort act_after_ms=500 user_data=0xffffffffffffffff", self->id);
+	EXPECT_CTL(0, "", "", "set %u 1:0 timeout_ms=604800000 action=abort act_after_ms=500", self->id);
 	ASSERT_EQ(0, client_get(&self->c, self->session, self->handle[LIVE], &peer));
 	EXPECT_EQ(604800000, peer.v[SOCKBEAT_A_PEER_TIMEOUT_MS]);
 	EXPECT_EQ(SOCKBEAT_ACTION_ABORT, peer.v[SOCKBEAT_A_PEER_ACTION]);
 	EXPECT_EQ(500, peer.v[SOCKBEAT_A_PEER_ACT_AFTER_MS]);
-	EXPECT_EQ(UINT64_MAX, peer.v[SOCKBEAT_A_PEER_USER_DATA]);
 	/* The others are as they were. */
 	ASSERT_EQ(0, client_get(&self->c, self->session, self->handle[LIVE6], &peer));
 	EXPECT_EQ(60000, peer.v[SOCKBEAT_A_PEER_TIMEOUT_MS]);

@@ -183,7 +183,7 @@ test_completion() {
 	completes 'sockbeatctl show 2:' 1f
 	completes 'sockbeatctl set 1' 17
 	completes 'sockbeatctl set 3 guard_p' guard_percent=
-	completes 'sockbeatctl set 3 1:0 use' user_data=
+	completes 'sockbeatctl set 3 1:0 pro' probe_after_ms=
 	completes 'sockbeatctl set 3 1:0 guard'
 	completes 'sockbeatctl set 3 1:0 action=a' abort
 	completes 'sockbeatctl recycle --e' --end=
