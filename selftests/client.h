@@ -39,6 +39,7 @@ struct client {
 	uint32_t seq;
 	char why[256];		/* the kernel's text for the last error */
 	uint32_t bad_off;	/* where the attribute at fault lay, 0 for none */
+	uint64_t min, max;	/* what it takes, where it is a number */
 	char *tx;
 	char *rx;
 	char *early;		/* an event that came before an answer */
@@ -82,6 +83,18 @@ static inline struct nlmsghdr *client_cmd(struct client *c, uint8_t cmd)
 	return client_msg(c, c->family, cmd, NLM_F_ACK);
 }
 
+static inline void client_range(struct client *c, const struct nlattr *policy)
+{
+	struct nlattr *attr;
+
+	mnl_attr_for_each_nested(attr, policy) {
+		if (mnl_attr_get_type(attr) == NL_POLICY_TYPE_ATTR_MIN_VALUE_U)
+			c->min = mnl_attr_get_u64(attr);
+		if (mnl_attr_get_type(attr) == NL_POLICY_TYPE_ATTR_MAX_VALUE_U)
+			c->max = mnl_attr_get_u64(attr);
+	}
+}
+
 static inline void client_error(struct client *c, const struct nlmsghdr *nlh)
 {
 	const struct nlmsgerr *err = mnl_nlmsg_get_payload(nlh);
@@ -97,6 +110,8 @@ static inline void client_error(struct client *c, const struct nlmsghdr *nlh)
 			snprintf(c->why, sizeof(c->why), "%s", mnl_attr_get_str(attr));
 		if (mnl_attr_get_type(attr) == NLMSGERR_ATTR_OFFS)
 			c->bad_off = mnl_attr_get_u32(attr);
+		if (mnl_attr_get_type(attr) == NLMSGERR_ATTR_POLICY)
+			client_range(c, attr);
 	}
 }
 
@@ -110,6 +125,8 @@ static inline int client_talk(struct client *c, struct nlmsghdr *req,
 
 	c->why[0] = '\0';
 	c->bad_off = 0;
+	c->min = 0;
+	c->max = 0;
 	if (mnl_socket_sendto(c->nl, req, req->nlmsg_len) < 0)
 		return -errno;
 	for (;;) {
