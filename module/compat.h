@@ -82,6 +82,7 @@ sb_compat_join_ops(struct genl_ops *ops, const struct genl_split_ops *split,
 
 /* Before 6.3 an extended acknowledgement's text was a constant. */
 #ifndef NL_SET_ERR_MSG_ATTR_FMT
+#define SB_COMPAT_EXTACK_TEXT
 #define NL_SET_ERR_MSG_ATTR_FMT(extack, attr, fmt, args...)		\
 	sb_extack(extack, attr, sb_later_text(fmt, ##args))
 #endif

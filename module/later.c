@@ -144,6 +144,7 @@ void sb_later_run(struct sb_later *later)
 		sb_later_do(later);
 }
 
+#ifdef SB_COMPAT_EXTACK_TEXT
 /**
  * sb_later_text - a text that lasts until the request has been answered
  * @fmt: as for printf()
@@ -168,6 +169,7 @@ const char *sb_later_text(const char *fmt, ...)
 	sb_later_do(later);
 	return fmt;
 }
+#endif
 
 /**
  * sb_later_exit - wait until no task has anything of ours to do

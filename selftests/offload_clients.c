@@ -144,7 +144,7 @@ FIXTURE_SETUP(clients)
 	if (access(beside(SERVER), X_OK))
 		SKIP(return, "there is no %s", SERVER);
 	self->offloaded = variant->offload && on_kernel();
-	self->requests = getenv("SOCKBEAT_TEST_SLOW") ? 1000 : 10000;
+	self->requests = getenv("SOCKBEAT_TEST_SLOW") ? 800 : 10000;
 	self->rounds = getenv("SOCKBEAT_TEST_SLOW") ? 400 : 2000;
 }
 

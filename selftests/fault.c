@@ -1,0 +1,431 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Every allocation fails once: those of a request in turn, those of the
+ * module's own work at random.  A request then says so and has changed nothing,
+ * what was to be told is told later, and nothing is lost.
+ *
+ * For kernels with fault injection, as that of `make check-debug` is.  With
+ * SOCKBEAT_TEST_SITES, a file that lists the calls in the module that allocate,
+ * it prints how many of them have failed.
+ */
+#define _GNU_SOURCE
+#include <sys/mman.h>
+#include "client.h"
+#include "tcp.h"
+#include "sites.h"
+#include "harness.h"
+
+#define DEBUG	"/sys/kernel/debug/"
+#define PEERS	40
+
+FIXTURE(fault) {
+	struct client c;	/* requests */
+	struct client sink;	/* events */
+	struct pair pair[PEERS];
+	int session;
+	uint32_t id;
+	int nth;		/* /proc/thread-self/fail-nth */
+};
+
+FIXTURE_SETUP(fault)
+{
+	struct session_reply r;
+
+	self->nth = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
+	if (self->nth < 0)
+		SKIP(return, "this kernel injects no faults");
+	ASSERT_EQ(0, sh("for f in failslab fail_page_alloc; do echo 0 >" DEBUG "$f/ignore-gfp-wait; done"));
+	ASSERT_EQ(0, sh("echo 0 >" DEBUG "fail_page_alloc/min-order"));
+	ASSERT_EQ(0, sites_begin());
+	ASSERT_EQ(0, client_open(&self->c));
+	ASSERT_EQ(0, client_open(&self->sink));
+	ASSERT_EQ(0, tcp_pairs(AF_INET, self->pair, PEERS));
+	self->session = client_session_new(&self->sink, PEERS, 600000, 0, SOCKBEAT_TRIGGER_EDGE, &r);
+	ASSERT_LE(0, self->session);
+	self->id = r.session.v[SOCKBEAT_A_SESSION_ID];
+}
+
+FIXTURE_TEARDOWN(fault)
+{
+	int i;
+
+	if (self->nth < 0)
+		return;
+	EXPECT_EQ(0, sites_end());
+	close(self->session);
+	for (i = 0; i < PEERS; i++)
+		tcp_pair_close(&self->pair[i]);
+	client_close(&self->c);
+	client_close(&self->sink);
+	close(self->nth);
+}
+
+static void set_nth(FIXTURE_DATA(fault) *self, int n)
+{
+	char text[16];
+
+	snprintf(text, sizeof(text), "%d", n);
+	if (pwrite(self->nth, text, strlen(text), 0) < 0)
+		perror("fail-nth");
+}
+
+/* Whether the allocation that was to fail was reached. */
+static bool was_reached(FIXTURE_DATA(fault) *self)
+{
+	char text[16] = {};
+
+	if (pread(self->nth, text, sizeof(text) - 1, 0) < 0)
+		perror("fail-nth");
+	set_nth(self, 0);
+	return !atoi(text);
+}
+
+/* What of a session an error may not change. */
+struct picture {
+	uint64_t session[64], stats[64];
+};
+
+static void take_picture(struct __test_metadata *_metadata, FIXTURE_DATA(fault) *self,
+			 struct picture *p)
+{
+	struct session_reply r;
+	unsigned int i;
+
+	memset(p, 0, sizeof(*p));
+	ASSERT_EQ(0, client_session_get(&self->c, self->session, &r));
+	memcpy(p->session, r.session.v, sizeof(p->session));
+	p->session[SOCKBEAT_A_SESSION_CLOCK_MS] = 0;
+	for (i = SOCKBEAT_A_STATS_LIVE; i <= SOCKBEAT_A_STATS_GONE; i++)
+		p->stats[i] = r.stats.v[i];
+	/* Who was tracked already when the answer failed is deleted again. */
+	p->stats[SOCKBEAT_A_STATS_ADDED] = r.stats.v[SOCKBEAT_A_STATS_ADDED] -
+					   r.stats.v[SOCKBEAT_A_STATS_DELETED];
+	p->stats[SOCKBEAT_A_STATS_RECYCLES] = r.stats.v[SOCKBEAT_A_STATS_RECYCLES];
+}
+
+/* A request, as the function that sends it; 0 or a negative errno. */
+typedef int request_fn(FIXTURE_DATA(fault) *self, uint64_t *handle);
+
+/* What came late, or not at all, is not to disturb what follows. */
+static void fresh_client(struct __test_metadata *_metadata, FIXTURE_DATA(fault) *self)
+{
+	client_close(&self->c);
+	ASSERT_EQ(0, client_open(&self->c));
+	ASSERT_EQ(0, client_session_bind(&self->sink, self->session));
+}
+
+/* A request is refused for want of memory, and nothing has changed; or its
+ * answer is what was lost, of which netlink says ENOBUFS.
+ */
+static void check_refused(struct __test_metadata *_metadata, FIXTURE_DATA(fault) *self,
+			  const char *name, int n, int err, const struct picture *before)
+{
+	struct picture after;
+
+	EXPECT_TRUE(err == -ENOMEM || err == -ENOBUFS || err == -EAGAIN)
+		TH_LOG("%s, allocation %d: %s %s", name, n, strerror(-err), self->c.why);
+	fresh_client(_metadata, self);
+	if (err == -ENOBUFS)
+		return;
+	take_picture(_metadata, self, &after);
+	EXPECT_EQ(0, memcmp(before, &after, sizeof(after)))
+		TH_LOG("%s, allocation %d: %s, and yet something changed", name, n, strerror(-err));
+}
+
+/*
+ * Send a request until all of it went well, with its first allocation failing,
+ * then its second, and so on.  Some may fail without harm: the kernel has other
+ * ways then.
+ */
+static void fail_each(struct __test_metadata *_metadata, FIXTURE_DATA(fault) *self,
+		      const char *name, request_fn *request, uint64_t *handle)
+{
+	int n, err = 0, refused = 0;
+	struct picture before;
+	bool reached = true;
+
+	for (n = 1; reached && n < 400; n++) {
+		take_picture(_metadata, self, &before);
+		set_nth(self, n);
+		err = request(self, handle);
+		reached = was_reached(self);
+		refused += err != 0;
+		if (err)
+			check_refused(_metadata, self, name, n, err, &before);
+		ASSERT_EQ(0, sites_take());
+	}
+	EXPECT_EQ(0, err) TH_LOG("%s: %s %s", name, strerror(-err), self->c.why);
+	TH_LOG("%s: %d allocations, %d of which refuse it", name, n - 2, refused);
+	fresh_client(_metadata, self);
+}
+
+static int session_new(FIXTURE_DATA(fault) *self, uint64_t *handle)
+{
+	int fd = client_session_new(&self->c, 300, 1000, 0, SOCKBEAT_TRIGGER_EDGE, NULL);
+
+	if (fd >= 0)
+		close(fd);
+	return fd < 0 ? fd : 0;
+}
+
+static int session_get(FIXTURE_DATA(fault) *self, uint64_t *handle)
+{
+	struct session_reply r;
+
+	return client_session_get(&self->c, self->session, &r);
+}
+
+static int session_set(FIXTURE_DATA(fault) *self, uint64_t *handle)
+{
+	return client_setting(&self->c, self->session, 0, SOCKBEAT_A_SESSION_TIMEOUT_MS, 600000);
+}
+
+static int session_bind(FIXTURE_DATA(fault) *self, uint64_t *handle)
+{
+	return client_session_bind(&self->c, self->session);
+}
+
+static int profile_set(FIXTURE_DATA(fault) *self, uint64_t *handle)
+{
+	struct nlmsghdr *nlh = client_cmd(&self->c, SOCKBEAT_CMD_PROFILE_SET);
+	struct nlattr *profile, *pattern;
+
+	mnl_attr_put_u32(nlh, SOCKBEAT_A_SESSION_FD, self->session);
+	profile = mnl_attr_nest_start(nlh, SOCKBEAT_A_SESSION_PROFILE);
+	mnl_attr_put_u32(nlh, SOCKBEAT_A_PROFILE_ID, 1);
+	pattern = mnl_attr_nest_start(nlh, SOCKBEAT_A_PROFILE_PATTERN);
+	mnl_attr_put(nlh, SOCKBEAT_A_PATTERN_VALUE, 4, "ping");
+	mnl_attr_put(nlh, SOCKBEAT_A_PATTERN_REPLY, 4, "pong");
+	mnl_attr_nest_end(nlh, pattern);
+	mnl_attr_nest_end(nlh, profile);
+	return client_talk(&self->c, nlh, NULL, NULL);
+}
+
+static int peer_add(FIXTURE_DATA(fault) *self, uint64_t *handle)
+{
+	struct peer_conf conf = { KEEP, KEEP, KEEP, 7, .profile = GIVE(1) };
+	int err;
+
+	/* The last one stays for those that follow. */
+	if (*handle)
+		client_del(&self->c, self->session, *handle);
+	*handle = 0;
+	err = client_add1(&self->c, self->session, self->pair[0].server, &conf, handle);
+	return err;
+}
+
+static int peer_set(FIXTURE_DATA(fault) *self, uint64_t *handle)
+{
+	struct peer_conf conf = { 600000, KEEP, KEEP, 7, .profile = GIVE(1) };
+
+	return client_set(&self->c, self->session, *handle, &conf);
+}
+
+static int peer_get(FIXTURE_DATA(fault) *self, uint64_t *handle)
+{
+	struct attrs peer;
+
+	return client_get(&self->c, self->session, *handle, &peer);
+}
+
+static int dump(FIXTURE_DATA(fault) *self, uint64_t *handle)
+{
+	int n = client_dump(&self->c, self->session, 1 << SOCKBEAT_STATE_LIVE, NULL, 0);
+
+	return n < 0 ? n : 0;
+}
+
+static int dump_by_id(FIXTURE_DATA(fault) *self, uint64_t *handle)
+{
+	struct nlmsghdr *nlh = client_msg(&self->c, self->c.family, SOCKBEAT_CMD_PEER_GET,
+					  NLM_F_ACK | NLM_F_DUMP);
+
+	mnl_attr_put_u32(nlh, SOCKBEAT_A_SESSION_ID, self->id);
+	return client_talk(&self->c, nlh, NULL, NULL);
+}
+
+static int sessions(FIXTURE_DATA(fault) *self, uint64_t *handle)
+{
+	return client_talk(&self->c, client_msg(&self->c, self->c.family, SOCKBEAT_CMD_SESSION_GET,
+						NLM_F_ACK | NLM_F_DUMP), NULL, NULL);
+}
+
+static int wrong(FIXTURE_DATA(fault) *self, uint64_t *handle)
+{
+	struct attrs peer;
+	int err = client_get(&self->c, self->session, 9ull << 32, &peer);
+
+	return err == -ENOENT ? 0 : err;
+}
+
+TEST_F(fault, requests)
+{
+	static const struct {
+		const char *name;
+		request_fn *fn;
+	} rows[] = {
+		{ "session-new", session_new }, { "session-get", session_get },
+		{ "session-set", session_set }, { "session-bind", session_bind },
+		{ "profile-set", profile_set }, { "peer-add", peer_add }, { "peer-set", peer_set },
+		{ "peer-get", peer_get }, { "dump of peers", dump }, { "dump by id", dump_by_id },
+		{ "dump of sessions", sessions }, { "an error", wrong },
+	};
+	uint64_t handle = 0;
+	unsigned int i;
+
+	ASSERT_EQ(0, profile_set(self, NULL));
+	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		fail_each(_metadata, self, rows[i].name, rows[i].fn, &handle);
+}
+
+/* Those that end what they are asked for once they go well. */
+static void fail_each_retire(struct __test_metadata *_metadata, FIXTURE_DATA(fault) *self,
+			     uint8_t cmd, const char *name, const struct recycle_conf *conf)
+{
+	struct picture before;
+	bool reached = true;
+	uint64_t handle;
+	int n, err = 0;
+
+	for (n = 1; reached && n <= PEERS; n++) {
+		ASSERT_EQ(0, client_add1(&self->c, self->session, self->pair[n - 1].server, NULL, &handle))
+			TH_LOG("%s: %s", name, self->c.why);
+		take_picture(_metadata, self, &before);
+		set_nth(self, n);
+		err = cmd ? client_retire(&self->c, self->session, cmd, &handle, 1, conf) :
+			    client_del(&self->c, self->session, handle);
+		reached = was_reached(self);
+		if (err)
+			check_refused(_metadata, self, name, n, err, &before);
+		ASSERT_EQ(0, sites_take());
+	}
+	EXPECT_FALSE(reached);
+	EXPECT_EQ(0, err) TH_LOG("%s: %s", name, strerror(-err));
+	TH_LOG("%s: %d allocations", name, n - 2);
+}
+
+TEST_F(fault, peer_del)
+{
+	fail_each_retire(_metadata, self, 0, "peer-del", NULL);
+}
+
+TEST_F(fault, peer_recycle)
+{
+	fail_each_retire(_metadata, self, SOCKBEAT_CMD_PEER_RECYCLE, "peer-recycle",
+			 &(struct recycle_conf){ 100, SOCKBEAT_END_ABORT });
+}
+
+TEST_F(fault, peer_end)
+{
+	fail_each_retire(_metadata, self, SOCKBEAT_CMD_PEER_END, "peer-end",
+			 &(struct recycle_conf){ KEEP, SOCKBEAT_END_SHUTDOWN });
+}
+
+/* The slot page comes by page faults; who cannot have one tries again. */
+TEST_F(fault, slot_page)
+{
+	volatile struct sockbeat_slot *slots;
+	int n;
+
+	slots = mmap(NULL, PEERS * sizeof(*slots), PROT_READ | PROT_WRITE, MAP_SHARED, self->session, 0);
+	ASSERT_NE(MAP_FAILED, slots);
+	for (n = 1; n < 4; n++) {
+		set_nth(self, n);
+		slots[0].beat_ms = n;
+		was_reached(self);
+		EXPECT_EQ(n, slots[0].beat_ms);
+	}
+	munmap((void *)slots, PEERS * sizeof(*slots));
+}
+
+#define EACH	"for f in failslab fail_page_alloc; do cd " DEBUG "$f && "
+
+/* A part of what the module asks for in its own work is refused. */
+static int faults_in_module(int percent)
+{
+	return sh(EACH "echo %d >probability || exit 1; done", percent);
+}
+
+static int ready_faults_in_module(void)
+{
+	return sh("t=$(cat /sys/module/sockbeat/sections/.text);" EACH
+		  "echo 0 >probability && echo 1 >interval && echo -1 >times && echo 0 >space &&"
+		  "echo 0 >verbose_ratelimit_interval_ms && echo N >task-filter &&"
+		  "echo $t >require-start && printf '0x%%x' $((t + 0x40000)) >require-end || exit 1; done");
+}
+
+/* Silence, what the kernel does about it, quarantine and their news. */
+TEST_F(fault, work)
+{
+	struct peer_conf conf = { 300, KEEP, KEEP, 0 };
+	int fds[PEERS], told[PEERS] = {}, gone[PEERS] = {}, i, got = 0;
+	uint64_t handles[PEERS];
+	struct event ev;
+
+	ASSERT_EQ(0, ready_faults_in_module());
+	ASSERT_EQ(0, client_setting(&self->c, self->session, 0, SOCKBEAT_A_SESSION_ACTION,
+				    SOCKBEAT_ACTION_ABORT));
+	ASSERT_EQ(0, client_setting(&self->c, self->session, 0, SOCKBEAT_A_SESSION_ACT_AFTER_MS, 1000));
+	for (i = 0; i < PEERS; i++)
+		fds[i] = self->pair[i].server;
+	ASSERT_EQ(0, client_add(&self->c, self->session, fds, PEERS, &conf, handles));
+	ASSERT_EQ(0, faults_in_module(70));
+	while (got < PEERS && client_event(&self->sink, &ev, 60000)) {
+		i = (uint32_t)ev.handle;
+		ASSERT_GT(PEERS, i);
+		EXPECT_EQ(handles[i], ev.handle);
+		if (ev.kind == SOCKBEAT_EVENT_KIND_SILENT)
+			EXPECT_EQ(1, ++told[i]);
+		if (ev.kind == SOCKBEAT_EVENT_KIND_GONE)
+			EXPECT_EQ(1, ++gone[i]);
+		got += ev.kind == SOCKBEAT_EVENT_KIND_GONE;
+		ASSERT_EQ(0, sites_take());
+	}
+	EXPECT_EQ(PEERS, got);
+	ASSERT_EQ(0, faults_in_module(0));
+	EXPECT_EQ(PEERS, client_stat(&self->c, self->session, SOCKBEAT_A_STATS_ABORTS));
+	EXPECT_LT(0, client_stat(&self->c, self->session, SOCKBEAT_A_STATS_DEFERRALS));
+	TH_LOG("%llu deferrals, %llu acts deferred",
+	       (unsigned long long)client_stat(&self->c, self->session, SOCKBEAT_A_STATS_DEFERRALS),
+	       (unsigned long long)client_stat(&self->c, self->session, SOCKBEAT_A_STATS_ACTS_DEFERRED));
+	ASSERT_EQ(0, client_handles(&self->c, self->session, SOCKBEAT_CMD_PEER_RECYCLE, handles, PEERS, NULL));
+}
+
+/* A heartbeat that finds no memory for its answer is left to the application. */
+TEST_F(fault, answers)
+{
+	struct sockbeat_slot *slots;
+	uint64_t handle = 0;
+	char byte[8];
+	int i;
+
+	ASSERT_EQ(0, ready_faults_in_module());
+	slots = mmap(NULL, PEERS * sizeof(*slots), PROT_READ | PROT_WRITE, MAP_SHARED, self->session, 0);
+	ASSERT_NE(MAP_FAILED, slots);
+	ASSERT_EQ(0, profile_set(self, NULL));
+	ASSERT_EQ(0, peer_add(self, &handle));
+	ASSERT_EQ(0, faults_in_module(100));
+	for (i = 0; i < 20; i++)
+		ASSERT_EQ(4, send(self->pair[0].client, "ping", 4, 0));
+	for (i = 0; i < 20; i++)
+		EXPECT_EQ(4, recv(self->pair[0].server, byte, 4, MSG_WAITALL));
+	ASSERT_EQ(0, faults_in_module(0));
+	EXPECT_LT(0, client_stat(&self->c, self->session, SOCKBEAT_A_STATS_PASS_MEMORY) +
+		  client_stat(&self->c, self->session, SOCKBEAT_A_STATS_PASS_POSITION));
+	munmap(slots, PEERS * sizeof(*slots));
+}
+
+/* Last: what all of them have reached. */
+TEST(sites)
+{
+	int hit, all;
+
+	if (access("/proc/thread-self/fail-nth", W_OK))
+		SKIP(return, "this kernel injects no faults");
+	hit = sites_print(&all);
+	if (!all)
+		SKIP(return, "no list of the module's allocations");
+	EXPECT_EQ(all, hit);
+}
+
+TEST_HARNESS_MAIN
