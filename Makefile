@@ -109,6 +109,10 @@ check-churn:	## 60 s of churn under TSan, ASan and helgrind each (SECONDS=...)
 check-churn: deps kselftest
 	@selftests/churn $(or $(SECONDS),60)
 
+check-fuzz-user:	## 60 s of fuzzing each parser in user space (SECONDS=...)
+check-fuzz-user: deps
+	@selftests/fuzz $(or $(SECONDS),60)
+
 check-packages:	## Debian packages: build, lintian, install, use and purge them in chroots
 check-packages: deps-packages
 	@selftests/check packages
@@ -138,8 +142,8 @@ ynl-check: deps-vm
 	uapi/ynl-regen --check
 
 help:		## this
-	@awk -F ':\t+## ' '/^##@/ { print "\n" substr($$0, 5) } NF == 2 { printf "  %-14s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':\t+## ' '/^##@/ { print "\n" substr($$0, 5) } NF == 2 { printf "  %-16s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: all module daemon deps deps-all deps-build deps-vm deps-kernels deps-dkms deps-packages clean run load unload dkms \
-	install uninstall check check-unit check-vm check-static check-kernels check-debug check-mutants check-stream check-churn check-packages kselftest \
+	install uninstall check check-unit check-vm check-static check-kernels check-debug check-mutants check-stream check-churn check-fuzz-user check-packages kselftest \
 	bench-daemon bench-offload ynl ynl-check help

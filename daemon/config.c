@@ -2,6 +2,7 @@
 #include <arpa/inet.h>
 #include <confuse.h>
 #include <errno.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -256,6 +257,25 @@ static int store(struct config *config, cfg_t *cfg)
 	return config->log_file && config->stats_socket ? 0 : -ENOMEM;
 }
 
+/*
+ * A quote or comment without an end swallows the rest of a file, and of one that
+ * stands in place of a key the parser says nothing.  Until cfg_free() it swallows
+ * whatever it is given next, too.
+ */
+static bool is_swallowing(void)
+{
+	cfg_opt_t opts[] = { CFG_BOOL("seen", cfg_false, CFGF_NONE), CFG_END() };
+	cfg_t *cfg = cfg_init(opts, CFGF_NONE);
+	bool seen;
+
+	if (!cfg)
+		return false;
+	cfg_parse_buf(cfg, "seen = true\n");
+	seen = cfg_getbool(cfg, "seen");
+	cfg_free(cfg);
+	return !seen;
+}
+
 static int parse_file(cfg_t *cfg, const char *file)
 {
 	struct stat st;
@@ -268,12 +288,19 @@ static int parse_file(cfg_t *cfg, const char *file)
 	}
 	switch (cfg_parse(cfg, file)) {
 	case CFG_SUCCESS:
-		return 0;
+		if (!is_swallowing())
+			return 0;
+		snprintf(error_text, CONFIG_ERROR_BYTES, "%s: a quote or comment has no end", file);
+		return -EINVAL;
 	case CFG_FILE_ERROR:
 		err = errno ? -errno : -EIO;
 		snprintf(error_text, CONFIG_ERROR_BYTES, "%s: %s", file, strerror(-err));
 		return err;
 	default:
+		/* Of a key that is empty the parser says nothing. */
+		if (!*error_text)
+			snprintf(error_text, CONFIG_ERROR_BYTES, "%s:%d: expected KEY = VALUE",
+				 file, cfg->line);
 		return -EINVAL;
 	}
 }
@@ -332,7 +359,8 @@ static void dump_string(const char *text, FILE *out)
 {
 	fputc('"', out);
 	for (; *text; text++) {
-		if (*text == '"' || *text == '\\')
+		/* ${NAME} is what the environment has for it. */
+		if (*text == '"' || *text == '\\' || *text == '$')
 			fputc('\\', out);
 		fputc(*text, out);
 	}

@@ -5,7 +5,6 @@
  * is asked about.
  */
 #include <arpa/inet.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "ctl.h"
@@ -147,13 +146,16 @@ static const char *take_idle(struct ctl_filter *filter, const char *text)
 	} units[] = { { "", 1 }, { "ms", 1 }, { "s", 1000 }, { "m", 60000 }, { "h", 3600000 } };
 	size_t digits = strspn(text, "0123456789");
 	char number[16];
+	uint64_t value;
 
 	for (size_t i = 0; digits && digits < sizeof(number) && i < sizeof(units) / sizeof(units[0]); i++) {
 		if (strcmp(text + digits, units[i].unit) != 0)
 			continue;
 		memcpy(number, text, digits);
 		number[digits] = '\0';
-		filter->idle_ms = strtoull(number, NULL, 10) * units[i].ms;
+		if (!ctl_number(number, UINT64_MAX / units[i].ms, &value))
+			break;
+		filter->idle_ms = value * units[i].ms;
 		return NULL;
 	}
 	return "it is not a time: a number, and ms (if nothing else), s, m or h";

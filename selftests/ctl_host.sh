@@ -59,7 +59,7 @@ test_usage() {
 	ends 2 'a command is missing'
 	ends 2 '"lst" is no command' lst
 	ends 2 "unrecognized option '--jsn'" list --jsn
-	for arg in foo state= state=alive 'state=live,' 'state=live,,gone' idle= idle=s idle=5d idle=-1 family=inet4 local= \
+	for arg in foo state= state=alive 'state=live,' 'state=live,,gone' idle= idle=s idle=5d idle=-1 idle=999999999999999h family=inet4 local= \
 		remote=1.2.3 remote=1.2.3.4/33 remote=1.2.3.4:65536 remote=1.2.3.4: remote=: remote=/8 'remote=*' \
 		'remote=[::1' 'remote=[::1]2' 'remote=[::1]:' remote=::1/129 'remote=[1.2.3.4]:5' remote=:1:2 \
 		session= session=x session=4294967296 pid=0 pid=x process=; do

@@ -240,6 +240,22 @@ TEST_F(settings, unknown_key)
 	EXPECT_ERROR(self->path, ":2:", "Sock_MaxWaitTime");
 }
 
+/* The parser itself says nothing of these. */
+TEST_F(settings, not_a_key)
+{
+	ASSERT_EQ(-EINVAL, load_file(self, "reactors = 2\n\"\" = 5\n"));
+	EXPECT_ERROR(self->path, ":2:", "KEY = VALUE");
+	ASSERT_EQ(-EINVAL, load_file(self, "reactors = 2\n\"timeout_ms = 500\n"));
+	EXPECT_ERROR(self->path, "has no end");
+	ASSERT_EQ(-EINVAL, load_file(self, "reactors = 2\n/* timeout_ms = 500\n"));
+	EXPECT_ERROR(self->path, "has no end");
+
+	ASSERT_EQ(0, load_file(self, "reactors = 2 /* \" */\n# \"")) {
+		TH_LOG("%s", self->error);
+	}
+	EXPECT_EQ(2, self->config.reactors);
+}
+
 TEST_F(settings, file)
 {
 	char *sets[] = { "timeout_ms=300", "reactors=2" };
@@ -268,7 +284,7 @@ TEST_F(settings, file)
 TEST_F(settings, dump)
 {
 	char *sets[] = { "listen=[::1]:7,1.2.3.4:8", "timeout_ms=12345", "source=either",
-			 "epoll=level", "log_file=/x \"y\\z", "max_frames_per_s=0" };
+			 "epoll=level", "log_file=/x \"y\\z${HOME}", "max_frames_per_s=0" };
 	char *first = NULL, *second = NULL;
 	size_t len;
 	FILE *out;
