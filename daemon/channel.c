@@ -245,7 +245,9 @@ int channel_read_error(struct channel *ch, const struct nlmsghdr *nlh)
 	return err;
 }
 
-/* One message of the answer; *@done is set by the last. */
+/* One message of the answer; *@done is set by the last, and by any that is not
+ * to be acknowledged.
+ */
 static int take(struct channel *ch, const struct nlmsghdr *nlh, channel_cb cb, void *arg,
 		bool *done)
 {
@@ -268,13 +270,16 @@ static int take(struct channel *ch, const struct nlmsghdr *nlh, channel_cb cb, v
 		snprintf(ch->text, sizeof(ch->text), "the table changed while it was read");
 		return -EINTR;
 	}
+	*done = !ch->is_acked;
 	return err;
 }
 
 /**
  * channel_request - send a request and wait for all of its answer
  * @ch: the channel
- * @nlh: from channel_begin(), with NLM_F_ACK or NLM_F_DUMP
+ * @nlh: from channel_begin(), with NLM_F_ACK or NLM_F_DUMP, or without for one
+ *	 that is answered by one message or an error: what must not be done
+ *	 unnoticed, since an acknowledgement may fail for want of memory
  * @cb: called for each message of the answer, or NULL
  * @arg: for @cb
  *
@@ -286,6 +291,7 @@ int channel_request(struct channel *ch, const struct nlmsghdr *nlh, channel_cb c
 	bool done = false;
 	int err, left;
 
+	ch->is_acked = nlh->nlmsg_flags & (NLM_F_ACK | NLM_F_DUMP);
 	err = channel_send(ch, nlh);
 	while (!err && !done) {
 		left = channel_receive(ch);

@@ -33,6 +33,7 @@ struct channel {
 	uint32_t port;
 	uint32_t seq;
 	uint32_t bad_offset;
+	bool is_acked;
 	char text[192];
 	_Alignas(8) char tx[CHANNEL_TX_BYTES];
 	_Alignas(8) char rx[CHANNEL_RX_BYTES];

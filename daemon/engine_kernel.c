@@ -166,8 +166,7 @@ static void put_given(struct nlmsghdr *nlh, uint16_t type, uint32_t value)
 static int session_new(struct sockbeat *sb, const struct sockbeat_opts *opts)
 {
 	struct kernel *k = sb->data;
-	struct nlmsghdr *nlh = channel_begin(&k->requests, k->family, SOCKBEAT_CMD_SESSION_NEW,
-					     NLM_F_ACK);
+	struct nlmsghdr *nlh = channel_begin(&k->requests, k->family, SOCKBEAT_CMD_SESSION_NEW, 0);
 	struct session s = { .fd = -1 };
 	int err;
 

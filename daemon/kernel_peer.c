@@ -126,7 +126,7 @@ static int send_batch(struct sockbeat *sb, const struct batch *batch,
 	size_t i;
 	int err;
 
-	nlh = kernel_request(sb, &k->requests, batch->cmd, NLM_F_ACK);
+	nlh = kernel_request(sb, &k->requests, batch->cmd, is_add ? 0 : NLM_F_ACK);
 	begin = nlh->nlmsg_len;
 	for (i = 0; i < n; i++) {
 		put_entry(nlh, entries[i], batch);

@@ -32,7 +32,7 @@ static struct tracepoint *sb_hook_tracepoint;
  * @peer: the peer
  *
  * Context: session->lock and the socket's lock held.
- * Return: 0, -EEXIST where the socket is tracked already, -ENOMEM, -EBUSY,
+ * Return: 0, -ENOMEM, -EBUSY, and -EEXIST, which the caller has to see to,
  * -E2BIG.
  */
 int sb_hook_insert(struct sb_peer *peer)

@@ -282,6 +282,16 @@ static int sb_peer_begin_offload(struct sb_peer *peer,
 	return err;
 }
 
+static bool sb_peer_has_another(const struct sock *sk)
+{
+	bool has;
+
+	rcu_read_lock();
+	has = sb_hook_find(sk);
+	rcu_read_unlock();
+	return has;
+}
+
 static int sb_peer_enter(struct sb_peer *peer, const struct sb_peer_conf *conf,
 			 const char **why)
 {
@@ -293,6 +303,11 @@ static int sb_peer_enter(struct sb_peer *peer, const struct sb_peer_conf *conf,
 	if (!session->net) {
 		*why = "the session's network namespace is gone";
 		return -ENETDOWN;
+	}
+	/* Nobody else enters this socket meanwhile: it is locked. */
+	if (sb_peer_has_another(peer->sk)) {
+		*why = "socket is tracked already";
+		return -EEXIST;
 	}
 	if (!sb_slot_take(session, peer)) {
 		*why = "no free slot in the session";
@@ -306,8 +321,7 @@ static int sb_peer_enter(struct sb_peer *peer, const struct sb_peer_conf *conf,
 	err = sb_hook_insert(peer);
 	if (err) {
 		sb_offload_withdraw(peer);
-		*why = err == -EEXIST ? "socket is tracked already" :
-		       err == -EBUSY ? "socket table is being resized" :
+		*why = err == -EBUSY ? "socket table is being resized" :
 				       "no memory for the socket table";
 		if (err == -EBUSY)
 			err = -EAGAIN;

@@ -119,6 +119,7 @@ static inline void client_error(struct client *c, const struct nlmsghdr *nlh)
 static inline int client_talk(struct client *c, struct nlmsghdr *req,
 			      void (*cb)(const struct nlmsghdr *, void *), void *arg)
 {
+	bool acked = req->nlmsg_flags & (NLM_F_ACK | NLM_F_DUMP);
 	uint32_t seq = req->nlmsg_seq;
 	struct nlmsghdr *nlh;
 	int len;
@@ -153,6 +154,9 @@ static inline int client_talk(struct client *c, struct nlmsghdr *req,
 				return *(int *)mnl_nlmsg_get_payload(nlh);
 			if (cb)
 				cb(nlh, arg);
+			/* Who asks for no acknowledgement has one answer. */
+			if (!acked)
+				return 0;
 		}
 	}
 }
@@ -254,7 +258,7 @@ static inline int client_session_new(struct client *c, uint32_t capacity,
 				     enum sockbeat_trigger trigger,
 				     struct session_reply *r)
 {
-	struct nlmsghdr *nlh = client_cmd(c, SOCKBEAT_CMD_SESSION_NEW);
+	struct nlmsghdr *nlh = client_msg(c, c->family, SOCKBEAT_CMD_SESSION_NEW, 0);
 	struct session_reply dummy;
 	int err;
 
@@ -355,7 +359,8 @@ static inline void client_handles_cb(const struct nlmsghdr *nlh, void *arg)
 static inline int client_add(struct client *c, int session, const int *fds, int n,
 			     const struct peer_conf *conf, uint64_t *handles)
 {
-	struct nlmsghdr *nlh = client_cmd(c, SOCKBEAT_CMD_PEER_ADD);
+	/* An acknowledgement that is lost would hide what was added. */
+	struct nlmsghdr *nlh = client_msg(c, c->family, SOCKBEAT_CMD_PEER_ADD, 0);
 	struct handles h = { .handle = handles };
 	struct nlattr *nest;
 	int i, err;
