@@ -261,8 +261,11 @@ static int run_daemon(struct config *config)
 	}
 	raise_nofile(config);
 	notify_open();
-	/* A log or a client that has gone is an error to its writer, no more. */
+	/* A log or a client that has gone is an error to its writer, no more; so
+	 * is a log that has become as large as it may.
+	 */
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);
 	signal_fd = open_signals();
 	if (signal_fd < 0) {
 		log_error("signalfd error=\"%s\"", strerror(errno));
