@@ -400,6 +400,15 @@ TEST_F(daemon, frame_that_waits_for_us)
 	close(fd);
 }
 
+/* Stop the process, and wait until it is. */
+static bool stop(FIXTURE_DATA(daemon) *self)
+{
+	int status;
+
+	return !kill(self->d.pid, SIGSTOP) &&
+	       waitpid(self->d.pid, &status, WUNTRACED) == self->d.pid && WIFSTOPPED(status);
+}
+
 /* What arrived while the process was stopped completes its frame, also of more
  * clients than it hears of at once.
  */
@@ -419,7 +428,7 @@ TEST_F(daemon, frame_over_a_stop)
 		ASSERT_TRUE(put(fd[i], wire_heartbeat, 4));
 	/* The last one's time must not be over before the stop. */
 	ASSERT_LE((n + 1) * 4, sockbeatd_stat_wait(&self->d, "", "bytes_in", (n + 1) * 4));
-	ASSERT_EQ(0, kill(self->d.pid, SIGSTOP));
+	ASSERT_TRUE(stop(self));
 	for (i = 0; i < n; i++)
 		ASSERT_TRUE(put(fd[i], wire_heartbeat + 4, 4));
 	poll(NULL, 0, frame_timeout_ms() * 3 / 2);
@@ -485,7 +494,7 @@ static void stop_and_go(FIXTURE_DATA(daemon) *self, struct __test_metadata *_met
 		fd[i] = client(self);
 		ASSERT_TRUE(is_served(fd[i]));
 	}
-	ASSERT_EQ(0, kill(self->d.pid, SIGSTOP));
+	ASSERT_TRUE(stop(self));
 	for (until_ms = now_ms() + 5 * timeout_ms / 2; now_ms() < until_ms; sent++) {
 		for (i = 0; i < STOPPED; i++)
 			ASSERT_TRUE(put(fd[i], wire_heartbeat, 8));
