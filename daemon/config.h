@@ -38,6 +38,7 @@ struct config {
 	uint32_t n_listen;
 	uint32_t reactors;
 	uint32_t max_connections;
+	uint32_t max_connections_per_address;	/* 0: no limit */
 	uint32_t pool_slots;		/* of each reactor */
 	uint32_t when_full;		/* enum config_full */
 	uint32_t recycle_delay_ms;
@@ -58,6 +59,7 @@ struct config {
 	uint32_t guard_percent;		/* 0: no guard */
 	uint32_t guard_window_ms;
 	uint32_t max_frame_bytes;
+	uint32_t frame_timeout_ms;	/* 0: none */
 	uint32_t max_frames_per_s;	/* 0: no limit */
 	uint32_t max_queue_bytes;
 	uint32_t workers;

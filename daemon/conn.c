@@ -202,12 +202,17 @@ static long feed_kept(struct reactor *r, struct conn *c, const uint8_t *data, si
 	if (used < 0)
 		return used;
 	if (used == (long)c->in->end) {
+		begun_stop(r, c);
 		buf_free(&c->in);
 		return take;
 	}
 	memmove(c->in->data, c->in->data + used, c->in->end - used);
 	c->in->end -= used;
 	c->in->need = need;
+	if (c->is_stalled)
+		begun_stop(r, c);
+	else if (used)
+		begun_start(r, c);
 	return take;
 }
 
@@ -237,6 +242,8 @@ static int feed(struct reactor *r, struct conn *c, const uint8_t *data, size_t l
 			if (buf_append(&c->in, data, len))
 				return -CLOSE_NO_MEMORY;
 			c->in->need = need;
+			if (!c->is_stalled)
+				begun_start(r, c);
 			len = 0;
 		}
 	}
@@ -356,6 +363,9 @@ enum conn_state conn_on_writable(struct reactor *r, struct conn *c)
 		reactor_close(r, c, CLOSE_PEER_CLOSE);
 		return CONN_CLOSED;
 	}
+	/* While it was not read from, a frame could not become complete. */
+	if (c->is_paused && c->in && !c->is_stalled)
+		begun_start(r, c);
 	/* Who drains reads no more. */
 	c->is_paused = r->draining;
 	reactor_watch(r, c);

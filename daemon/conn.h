@@ -14,6 +14,7 @@
 #include "libsockbeat.h"
 #include "work.h"
 
+struct address_use;
 struct reactor;
 
 /* Why a connection was closed: enumerator, name in log and statistics. */
@@ -25,9 +26,11 @@ struct reactor;
 	X(BAD_CRC,	bad_crc)			\
 	X(BAD_TYPE,	bad_type)			\
 	X(BAD_REQUEST,	bad_request)			\
+	X(SLOW_FRAME,	slow_frame)			\
 	X(FLOOD,	flood)				\
 	X(BUSY,		busy)				\
 	X(LIMIT,	limit)				\
+	X(ADDRESS_LIMIT, address_limit)			\
 	X(POOL_FULL,	pool_full)			\
 	X(REFUSED,	refused)			\
 	X(NO_MEMORY,	no_memory)			\
@@ -48,10 +51,12 @@ extern const char *const close_cause_names[CLOSE_CAUSE_COUNT];
  * @end: end of the waiting bytes
  * @size: room in @data
  * @need: for input: bytes that the service wants to see at once
+ * @begun_ms: for input: when its frame began, while @has_begun of the connection
  * @data: the bytes
  */
 struct conn_buf {
 	uint32_t start, end, size, need;
+	uint64_t begun_ms;
 	uint8_t data[];
 };
 
@@ -64,6 +69,9 @@ struct conn_buf {
  * @ready: link in the reactor's list of connections whose turn was cut short
  * @stalled: link in the reactor's list of connections that wait for room among
  *	     the jobs that wait
+ * @begun: link in the reactor's list of connections with a frame that is not
+ *	   complete, which one that is stalled never has
+ * @source: what its address has, or NULL
  * @line: jobs that follow the one that is with the pool
  * @n_line: number of them
  * @window_ms: start of the window in which @frames were counted
@@ -75,6 +83,7 @@ struct conn_buf {
  * @has_job: a job is with the pool
  * @is_stalled: not read from until a job has found room
  * @is_line_full: it is the room in @line; else @stalled is linked
+ * @has_begun: whether @begun is linked
  * @is_paused: not read from until @out is drained
  * @saw_hup: epoll said that the peer's end of stream is in sight
  * @is_lingering: drained, waits for the peer to end too
@@ -88,7 +97,11 @@ struct conn {
 	struct conn_buf *in;
 	struct conn_buf *out;
 	TAILQ_ENTRY(conn) ready;
-	TAILQ_ENTRY(conn) stalled;
+	union {
+		TAILQ_ENTRY(conn) stalled;
+		TAILQ_ENTRY(conn) begun;
+	};
+	struct address_use *source;
 	struct job_list line;
 	uint64_t window_ms;
 	uint32_t n_line;
@@ -100,6 +113,7 @@ struct conn {
 	bool has_job;
 	bool is_stalled;
 	bool is_line_full;
+	bool has_begun;
 	bool is_paused;
 	bool saw_hup;
 	bool at_end;

@@ -58,6 +58,7 @@ bool jobs_line_full(struct reactor *r, struct conn *c)
  */
 void jobs_stall(struct reactor *r, struct conn *c)
 {
+	begun_stop(r, c);
 	c->is_stalled = true;
 	TAILQ_INSERT_TAIL(&r->stalled, c, stalled);
 	reactor_watch(r, c);

@@ -129,6 +129,32 @@ static enum close_cause admit(struct reactor *r, unsigned int taken)
 	return CLOSE_LIMIT;
 }
 
+/* The same for a client that came, by its address. */
+static enum close_cause admit_from(struct reactor *r, const union address *from,
+				   struct address_use **source)
+{
+	int err;
+
+	*source = NULL;
+	if (!r->shared->addresses.max)
+		return ADMITTED;
+	err = address_limit_take(&r->shared->addresses, from, source);
+	if (!err)
+		return ADMITTED;
+	atomic_fetch_sub(&r->shared->connections, 1);
+	return err == -EUSERS ? CLOSE_ADDRESS_LIMIT : CLOSE_NO_MEMORY;
+}
+
+/* accept4(), that asks for the address only where it is wanted. */
+static int accept_from(struct reactor *r, int listen_fd, union address *from)
+{
+	bool wanted = r->shared->addresses.max;
+	socklen_t len = sizeof(*from);
+
+	return accept4(listen_fd, wanted ? &from->sa : NULL, wanted ? &len : NULL,
+		       SOCK_NONBLOCK | SOCK_CLOEXEC);
+}
+
 /* Whether accept() found nobody, or cannot go on for now. */
 static bool accept_ended(struct reactor *r, int err)
 {
@@ -147,6 +173,7 @@ static unsigned int take_clients(struct reactor *r, int listen_fd)
 
 	for (unsigned int i = 0; i < r->config->accept_batch; i++) {
 		enum close_cause cause = admit(r, n);
+		union address from;
 		int fd;
 
 		if (cause != ADMITTED && waits) {
@@ -157,7 +184,7 @@ static unsigned int take_clients(struct reactor *r, int listen_fd)
 					     &r->counters.full_pauses);
 			break;
 		}
-		fd = accept4(listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		fd = accept_from(r, listen_fd, &from);
 		if (fd < 0) {
 			if (cause == ADMITTED)
 				atomic_fetch_sub(&r->shared->connections, 1);
@@ -166,6 +193,8 @@ static unsigned int take_clients(struct reactor *r, int listen_fd)
 			continue;
 		}
 		r->counters.accepted++;
+		if (cause == ADMITTED)
+			cause = admit_from(r, &from, &r->sources[n]);
 		if (cause != ADMITTED) {
 			r->counters.closed[cause]++;
 			close(fd);
@@ -181,11 +210,13 @@ static unsigned int take_clients(struct reactor *r, int listen_fd)
 	return n;
 }
 
-static void refuse(struct reactor *r, int fd, enum close_cause cause)
+/* Close a client of the batch that was admitted. */
+static void refuse(struct reactor *r, unsigned int i, enum close_cause cause)
 {
 	r->counters.closed[cause]++;
 	atomic_fetch_sub(&r->shared->connections, 1);
-	close(fd);
+	address_limit_put(&r->shared->addresses, r->sources[i]);
+	close(r->peers[i].fd);
 }
 
 /* A socket whose callbacks somebody else uses is served without offload. */
@@ -212,19 +243,20 @@ static void track_clients(struct reactor *r, unsigned int n)
 		if (added < 0 || peer->error) {
 			/* Not connected any more: it went before we came. */
 			if (added >= 0 && peer->error == -ENOTCONN) {
-				refuse(r, peer->fd, CLOSE_RESET);
+				refuse(r, i, CLOSE_RESET);
 				continue;
 			}
 			if (added >= 0 && peer->error == -ENOSPC) {
-				refuse(r, peer->fd, CLOSE_POOL_FULL);
+				refuse(r, i, CLOSE_POOL_FULL);
 				continue;
 			}
 			log_warning("client refused reactor=%u error=\"%s\"",
 				    r->index, sockbeat_strerror(r->sb));
-			refuse(r, peer->fd, CLOSE_REFUSED);
-		} else if (!reactor_open(r, peer->handle, peer->fd, now_ms)) {
+			refuse(r, i, CLOSE_REFUSED);
+		} else if (!reactor_open(r, peer->handle, peer->fd, r->sources[i],
+					 now_ms)) {
 			sockbeat_del(r->sb, &peer->handle, 1);
-			refuse(r, peer->fd, CLOSE_NO_MEMORY);
+			refuse(r, i, CLOSE_NO_MEMORY);
 		}
 	}
 }

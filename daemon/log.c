@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -16,6 +17,12 @@ static const char *const level_names[] = { "error", "warning", "info", "debug" }
 static int log_fd = STDERR_FILENO;
 static enum log_level log_max = LOG_LEVEL_INFO;
 static const char *log_path;
+
+/* Lines that were not written, or not whole; how many of them the log was told. */
+static atomic_ullong lost, lost_told;
+
+/* The log's last line has no end. */
+static atomic_bool is_cut;
 
 static int open_file(const char *path)
 {
@@ -81,6 +88,42 @@ bool log_wants(enum log_level level)
 }
 
 /**
+ * log_lost - how many lines could not be written, or not whole
+ *
+ * Return: the number, since the start.
+ */
+unsigned long long log_lost(void)
+{
+	return atomic_load_explicit(&lost, memory_order_relaxed);
+}
+
+/* Write a line, which begins with the newline that a cut one may lack. A log
+ * that cannot be written must not stop the service.
+ */
+static bool write_line(const char *line, size_t len)
+{
+	size_t skip = !atomic_exchange_explicit(&is_cut, false, memory_order_relaxed);
+	ssize_t written = write(log_fd, line + skip, len - skip);
+
+	if (written == (ssize_t)(len - skip))
+		return true;
+	/* Of nothing at all, the last line's end is still missing. */
+	if (written > 0 || !skip)
+		atomic_store_explicit(&is_cut, true, memory_order_relaxed);
+	atomic_fetch_add_explicit(&lost, 1, memory_order_relaxed);
+	return false;
+}
+
+/* There is room again: say what is missing, once. */
+static void tell_lost(void)
+{
+	unsigned long long all = log_lost();
+
+	if (atomic_exchange_explicit(&lost_told, all, memory_order_relaxed) != all)
+		log_warning("log lost=%llu", all);
+}
+
+/**
  * log_line - write a line
  * @level: how important it is
  * @fmt: printf format, without the newline
@@ -98,7 +141,8 @@ void log_line(enum log_level level, const char *fmt, ...)
 		return;
 	clock_gettime(CLOCK_REALTIME, &now);
 	gmtime_r(&now.tv_sec, &tm);
-	len = strftime(line, sizeof(line), "%Y-%m-%dT%H:%M:%S", &tm);
+	line[0] = '\n';
+	len = 1 + strftime(line + 1, sizeof(line) - 1, "%Y-%m-%dT%H:%M:%S", &tm);
 	len += snprintf(line + len, sizeof(line) - len, ".%03ldZ %s ",
 			now.tv_nsec / 1000000, level_names[level]);
 	va_start(ap, fmt);
@@ -110,7 +154,6 @@ void log_line(enum log_level level, const char *fmt, ...)
 	if (len > sizeof(line) - 1)
 		len = sizeof(line) - 1;
 	line[len++] = '\n';
-	/* A log that cannot be written must not stop the service. */
-	if (write(log_fd, line, len) < 0)
-		return;
+	if (write_line(line, len))
+		tell_lost();
 }

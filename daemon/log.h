@@ -17,6 +17,7 @@ enum log_level {
 
 int log_open(const char *path, enum log_level level);
 int log_reopen(void);
+unsigned long long log_lost(void);
 bool log_wants(enum log_level level);
 void log_line(enum log_level level, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));

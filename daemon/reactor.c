@@ -29,7 +29,12 @@ uint64_t reactor_now_ms(void)
 	return now.tv_sec * 1000ULL + now.tv_nsec / 1000000;
 }
 
-static void read_conn(struct reactor *r, struct conn *c)
+/**
+ * reactor_read - have a connection read what arrived, as far as its turn goes
+ * @r: the reactor
+ * @c: the connection, which may be gone afterwards
+ */
+void reactor_read(struct reactor *r, struct conn *c)
 {
 	/* Level-triggered epoll itself comes back to what was not finished. */
 	if (conn_on_readable(r, c) == CONN_MORE && !c->is_ready &&
@@ -64,7 +69,7 @@ static void conn_event(struct reactor *r, struct conn *c, uint32_t events)
 	if ((events & EPOLLOUT) && conn_on_writable(r, c) == CONN_CLOSED)
 		return;
 	if ((events & (EPOLLIN | EPOLLRDHUP)) && !c->is_ready)
-		read_conn(r, c);
+		reactor_read(r, c);
 }
 
 /* One more turn for those that had not read all, behind the fresh events. */
@@ -77,7 +82,7 @@ static void run_ready(struct reactor *r)
 	while ((c = TAILQ_FIRST(&turn))) {
 		TAILQ_REMOVE(&turn, c, ready);
 		c->is_ready = false;
-		read_conn(r, c);
+		reactor_read(r, c);
 	}
 }
 
@@ -118,7 +123,7 @@ static bool heartbeat_waits(struct reactor *r, struct conn *c)
 	/* What a client sent while we would not read is no silence. */
 	if (c->is_stalled)
 		return !ioctl(c->fd, FIONREAD, &unread) && unread;
-	read_conn(r, c);
+	reactor_read(r, c);
 	return !reactor_find(r, handle) || r->counters.heartbeats != before;
 }
 
@@ -270,6 +275,17 @@ static void wake_event(struct reactor *r)
 	jobs_resume(r);
 }
 
+/* When there is something to do though nothing happens, or UINT64_MAX. */
+static uint64_t next_ms(const struct reactor *r)
+{
+	uint64_t until_ms;
+
+	if (r->draining)
+		return r->drain_end_ms;
+	until_ms = begun_due_ms(r);
+	return r->accept_paused && r->accept_retry_ms < until_ms ? r->accept_retry_ms : until_ms;
+}
+
 /* How long epoll may wait. The clock is asked only when an end is set. */
 static int wait_ms(struct reactor *r)
 {
@@ -277,11 +293,8 @@ static int wait_ms(struct reactor *r)
 
 	if (r->session_more || !TAILQ_EMPTY(&r->ready))
 		return 0;
-	if (r->draining)
-		until_ms = r->drain_end_ms;
-	else if (r->accept_paused)
-		until_ms = r->accept_retry_ms;
-	else
+	until_ms = next_ms(r);
+	if (until_ms == UINT64_MAX)
 		return -1;
 	now_ms = reactor_now_ms();
 	return until_ms > now_ms ? until_ms - now_ms : 0;
@@ -325,6 +338,8 @@ static bool run_turn(struct reactor *r)
 	run_ready(r);
 	if (session || r->session_more)
 		session_events(r);
+	if (!r->draining)
+		begun_check(r);
 	reactor_retire(r);
 	/* Between the turns all places are accounted for. */
 	fill_snapshot(r);
@@ -539,6 +554,7 @@ int reactor_create(struct reactor **rp, struct config *config,
 		r->listen_fd[i] = -1;
 	TAILQ_INIT(&r->ready);
 	TAILQ_INIT(&r->stalled);
+	TAILQ_INIT(&r->begun);
 	STAILQ_INIT(&r->results);
 	pthread_mutex_init(&r->results_lock, NULL);
 	pthread_mutex_init(&r->snapshot_lock, NULL);
@@ -547,7 +563,8 @@ int reactor_create(struct reactor **rp, struct config *config,
 	err = open_session(r);
 	if (!err) {
 		r->peers = calloc(config->accept_batch, sizeof(*r->peers));
-		err = r->peers ? open_epoll(r) : -ENOMEM;
+		r->sources = calloc(config->accept_batch, sizeof(struct address_use *));
+		err = r->peers && r->sources ? open_epoll(r) : -ENOMEM;
 		if (err)
 			log_error("reactor reactor=%u error=\"%s\"", index, strerror(-err));
 	}
@@ -582,6 +599,7 @@ void reactor_destroy(struct reactor *r)
 		sockbeat_close(r->sb);
 	conns_free(r);
 	free(r->peers);
+	free(r->sources);
 	job_list_free(&r->results);
 	pthread_mutex_destroy(&r->results_lock);
 	pthread_cond_destroy(&r->snapshot_done);

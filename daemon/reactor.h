@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "address_limit.h"
 #include "config.h"
 #include "conn.h"
 #include "libsockbeat.h"
@@ -58,6 +59,7 @@ struct reactor_snapshot {
 /* All that reactors have in common. */
 struct reactor_shared {
 	atomic_uint connections;
+	struct address_limit addresses;
 	atomic_bool stop;
 	struct work *work;
 };
@@ -87,6 +89,8 @@ struct reactor_shared {
  * @ready: connections whose turn was cut short
  * @stalled: connections that wait for room among the jobs that wait, those that
  *	     wait longest first
+ * @begun: connections with a frame that is not complete, those first where it
+ *	   began first
  * @resuming: they are asking again
  * @wants_room: there are such ones
  * @results_lock: protects @results
@@ -94,6 +98,7 @@ struct reactor_shared {
  * @retired: closed connections whose slot and socket go at the turn's end
  * @n_retired: number of them
  * @peers: room for a batch of accepted sockets
+ * @sources: what the addresses of these have, where that is counted
  * @counters: what happened
  * @thread: the thread
  * @snapshot_lock: protects @snapshot
@@ -122,6 +127,7 @@ struct reactor {
 	struct conn **chunks;
 	TAILQ_HEAD(, conn) ready;
 	TAILQ_HEAD(, conn) stalled;
+	TAILQ_HEAD(, conn) begun;
 	bool resuming;
 	atomic_bool wants_room;
 	pthread_mutex_t results_lock;
@@ -129,6 +135,7 @@ struct reactor {
 	struct { uint64_t handle[REACTOR_RETIRE_BATCH]; int fd[REACTOR_RETIRE_BATCH]; } retired;
 	unsigned int n_retired;
 	struct sockbeat_peer *peers;
+	struct address_use **sources;
 	struct reactor_counters counters;
 	pthread_t thread;
 	pthread_mutex_t snapshot_lock;
@@ -142,6 +149,7 @@ int reactor_create(struct reactor **rp, struct config *config,
 		   struct reactor_shared *shared, unsigned int index);
 int reactor_start(struct reactor *r);
 void reactor_wake(struct reactor *r);
+void reactor_read(struct reactor *r, struct conn *c);
 void reactor_snapshot(struct reactor *r, struct reactor_snapshot *snapshot);
 void reactor_join(struct reactor *r);
 void reactor_destroy(struct reactor *r);
@@ -152,12 +160,19 @@ void conns_free(struct reactor *r);
 struct conn *reactor_find(struct reactor *r, uint64_t handle);
 struct conn *reactor_in_slot(struct reactor *r, uint64_t handle);
 bool reactor_note_held(struct reactor *r, uint64_t handle, bool held);
-struct conn *reactor_open(struct reactor *r, uint64_t handle, int fd, uint64_t now_ms);
+struct conn *reactor_open(struct reactor *r, uint64_t handle, int fd, struct address_use *source,
+			  uint64_t now_ms);
 void reactor_close(struct reactor *r, struct conn *c, enum close_cause cause);
 int reactor_watch(struct reactor *r, struct conn *c);
 void reactor_retire(struct reactor *r);
 void reactor_each(struct reactor *r, void (*fn)(struct reactor *r, struct conn *c));
 uint64_t reactor_now_ms(void);
+
+/* begun.c */
+void begun_start(struct reactor *r, struct conn *c);
+void begun_stop(struct reactor *r, struct conn *c);
+uint64_t begun_due_ms(const struct reactor *r);
+void begun_check(struct reactor *r);
 
 /* jobs.c */
 void jobs_submit(struct reactor *r, struct conn *c, struct job *job);

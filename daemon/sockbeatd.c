@@ -227,8 +227,13 @@ static int serve(struct config *config, int signal_fd, int stats_fd)
 	struct work work = { 0 };
 	struct reactor_shared shared = { .work = &work };
 	unsigned int n = 0;
-	int err = reactors ? start(config, &shared, reactors, &n) : -ENOMEM;
+	int err = reactors ? address_limit_init(&shared.addresses, config->max_connections_per_address,
+						config->max_connections) : -ENOMEM;
 
+	if (err)
+		log_error("start error=\"%s\"", strerror(-err));
+	else
+		err = start(config, &shared, reactors, &n);
 	if (!err) {
 		log_start(config, reactors[0]->sb);
 		notify("READY=1");
@@ -245,6 +250,7 @@ static int serve(struct config *config, int signal_fd, int stats_fd)
 		log_end(reactors, n);
 	for (unsigned int i = 0; reactors && i < config->reactors; i++)
 		reactor_destroy(reactors[i]);
+	address_limit_free(&shared.addresses);
 	free(reactors);
 	return err ? EXIT_FAILURE : EXIT_SUCCESS;
 }
@@ -261,8 +267,11 @@ static int run_daemon(struct config *config)
 	}
 	raise_nofile(config);
 	notify_open();
-	/* A log or a client that has gone is an error to its writer, no more. */
+	/* A log or a client that has gone is an error to its writer, no more; so
+	 * is a log that has become as large as it may.
+	 */
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);
 	signal_fd = open_signals();
 	if (signal_fd < 0) {
 		log_error("signalfd error=\"%s\"", strerror(errno));

@@ -162,6 +162,7 @@ static json_t *to_json(const struct reactor_snapshot *total, struct reactor *con
 #define X(name) json_object_set_new(all, #name, json_integer(total->counters.name));
 	REACTOR_COUNTERS(X)
 #undef X
+	json_object_set_new(all, "log_lost", json_integer(log_lost()));
 	json_object_set_new(all, "closed", closed);
 	json_object_set_new(all, "pool", pool_json(total, (uint64_t)n_reactors *
 						   sockbeat_capacity(sb)));

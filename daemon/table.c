@@ -159,12 +159,14 @@ int reactor_watch(struct reactor *r, struct conn *c)
  * @r: the reactor
  * @handle: the session's handle of it
  * @fd: the socket
+ * @source: what its address has, or NULL
  * @now_ms: reactor_now_ms() of a moment ago
  *
- * Return: the connection, or NULL without memory (epoll's included); @handle
- * and @fd are the caller's then.
+ * Return: the connection, or NULL without memory (epoll's included); @handle,
+ * @fd and @source are the caller's then.
  */
-struct conn *reactor_open(struct reactor *r, uint64_t handle, int fd, uint64_t now_ms)
+struct conn *reactor_open(struct reactor *r, uint64_t handle, int fd, struct address_use *source,
+			  uint64_t now_ms)
 {
 	uint32_t index = sockbeat_index(handle);
 	struct conn *c;
@@ -181,6 +183,7 @@ struct conn *reactor_open(struct reactor *r, uint64_t handle, int fd, uint64_t n
 	c->handle = handle;
 	sockbeat_conn_begin(r->sb, &c->at, handle);
 	c->fd = fd;
+	c->source = source;
 	c->window_ms = now_ms;
 	STAILQ_INIT(&c->line);
 	if (reactor_watch(r, c)) {
@@ -234,7 +237,9 @@ void reactor_close(struct reactor *r, struct conn *c, enum close_cause cause)
 	if (c->is_ready)
 		TAILQ_REMOVE(&r->ready, c, ready);
 	jobs_close(r, c);
+	begun_stop(r, c);
 	conn_free_buffers(c);
+	address_limit_put(&r->shared->addresses, c->source);
 
 	if (r->n_retired == REACTOR_RETIRE_BATCH)
 		reactor_retire(r);

@@ -136,4 +136,25 @@ static inline size_t fill(FIXTURE_DATA(daemon) *self, int fd, const uint8_t *fra
 	return 0;
 }
 
+/* Whether a file has some text, as soon as it does. */
+static inline bool file_wait(const char *path, const char *text)
+{
+	uint64_t until_ms = now_ms() + PATIENCE_MS;
+	bool found = false;
+
+	while (!found && now_ms() < until_ms) {
+		char content[4096] = "";
+		FILE *file = fopen(path, "r");
+
+		if (file) {
+			fread(content, 1, sizeof(content) - 1, file);
+			fclose(file);
+		}
+		found = strstr(content, text);
+		if (!found)
+			usleep(5000);
+	}
+	return found;
+}
+
 #endif /* SELFTESTS_DAEMON_FIXTURE_H */

@@ -313,27 +313,6 @@ TEST_F(daemon, log_names_the_engine)
 	EXPECT_NE(NULL, strstr(stats, "\"engine_reason\":\""));
 }
 
-/* Whether a file has some text, as soon as it does. */
-static bool file_wait(const char *path, const char *text)
-{
-	uint64_t until_ms = now_ms() + PATIENCE_MS;
-	bool found = false;
-
-	while (!found && now_ms() < until_ms) {
-		char content[4096] = "";
-		FILE *file = fopen(path, "r");
-
-		if (file) {
-			fread(content, 1, sizeof(content) - 1, file);
-			fclose(file);
-		}
-		found = strstr(content, text);
-		if (!found)
-			usleep(5000);
-	}
-	return found;
-}
-
 TEST_F(daemon, sighup_reopens_the_log)
 {
 	char path[64], old[80], set[80];

@@ -84,6 +84,7 @@ TEST_F(settings, defaults)
 	EXPECT_STREQ("0.0.0.0:7700", address_format(&config->listen[0], text));
 	EXPECT_EQ(1, config->reactors);
 	EXPECT_EQ(65536, config->max_connections);
+	EXPECT_EQ(0, config->max_connections_per_address);
 	EXPECT_EQ(131072, config->pool_slots);
 	EXPECT_EQ(CONFIG_FULL_CLOSE, config->when_full);
 	EXPECT_EQ(60000, config->recycle_delay_ms);
@@ -98,6 +99,7 @@ TEST_F(settings, defaults)
 	EXPECT_EQ(SOCKBEAT_ENGINE_AUTO, config->engine);
 	EXPECT_EQ(CONFIG_EPOLL_EDGE, config->epoll);
 	EXPECT_EQ(65535, config->max_frame_bytes);
+	EXPECT_EQ(60000, config->frame_timeout_ms);
 	EXPECT_EQ(100, config->max_frames_per_s);
 	EXPECT_EQ(262144, config->max_queue_bytes);
 	EXPECT_EQ(64, config->accept_batch);
@@ -117,6 +119,7 @@ TEST_F(settings, numbers)
 #define KEY(key, min, max) { #key, offsetof(struct config, key), min, max }
 		KEY(reactors, 1, 64),
 		KEY(max_connections, 1, 16777216),
+		KEY(max_connections_per_address, 0, 16777216),
 		KEY(pool_slots, 1, 16777216),
 		KEY(recycle_delay_ms, 0, 604800000),
 		KEY(workers, 1, 1024),
@@ -125,6 +128,7 @@ TEST_F(settings, numbers)
 		KEY(timeout_ms, 100, 604800000),
 		KEY(renotify_ms, 100, 604800000),
 		KEY(max_frame_bytes, 8, 65535),
+		KEY(frame_timeout_ms, 0, 604800000),
 		KEY(max_frames_per_s, 0, 1000000),
 		KEY(max_queue_bytes, 4096, 1073741824),
 		KEY(accept_batch, 1, 1024),
