@@ -110,12 +110,13 @@ static void log_peer(const struct reactor *r, const struct conn *c, const char *
 		 tcp_state_name(event->tcp_state));
 }
 
-/* Where only heartbeats count, one that has arrived but was not read yet must
- * not cost the client its connection: this process may have been stalled.
+/* Where only heartbeats count, one that was not read when the client was found
+ * silent must not cost it its connection: this process may have been stalled.
  */
 static bool heartbeat_waits(struct reactor *r, struct conn *c)
 {
-	uint64_t handle = c->handle, before = r->counters.heartbeats;
+	struct sockbeat_info info;
+	uint64_t handle = c->handle;
 	int unread = 0;
 
 	if (r->config->source == SOCKBEAT_SOURCE_ACTIVITY || c->is_paused || c->is_ready)
@@ -124,7 +125,9 @@ static bool heartbeat_waits(struct reactor *r, struct conn *c)
 	if (c->is_stalled)
 		return !ioctl(c->fd, FIONREAD, &unread) && unread;
 	reactor_read(r, c);
-	return !reactor_find(r, handle) || r->counters.heartbeats != before;
+	/* It may have been read ahead of this, in the same turn. */
+	return !reactor_find(r, handle) ||
+	       (!sockbeat_get(r->sb, handle, &info) && info.state == SOCKBEAT_STATE_LIVE);
 }
 
 /* Of events of one kind: the oldest, and how many more there are. */
