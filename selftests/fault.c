@@ -12,7 +12,7 @@
 #include <sys/mman.h>
 #include "client.h"
 #include "tcp.h"
-#include "sites.h"
+#include "kmsg.h"
 #include "harness.h"
 
 #define DEBUG	"/sys/kernel/debug/"
@@ -37,7 +37,7 @@ FIXTURE_SETUP(fault)
 		SKIP(return, "this kernel injects no faults");
 	ASSERT_EQ(0, sh(EACH "echo 0 >ignore-gfp-wait && echo 0 >verbose_ratelimit_interval_ms || exit 1; done"));
 	ASSERT_EQ(0, sh("echo 0 >" DEBUG "fail_page_alloc/min-order"));
-	ASSERT_EQ(0, sites_begin());
+	ASSERT_EQ(0, kmsg_begin());
 	ASSERT_EQ(0, client_open(&self->c));
 	ASSERT_EQ(0, client_open(&self->sink));
 	ASSERT_EQ(0, tcp_pairs(AF_INET, self->pair, PEERS));
@@ -52,7 +52,7 @@ FIXTURE_TEARDOWN(fault)
 
 	if (self->nth < 0)
 		return;
-	EXPECT_EQ(0, sites_end());
+	EXPECT_EQ(0, kmsg_end());
 	close(self->session);
 	for (i = 0; i < PEERS; i++)
 		tcp_pair_close(&self->pair[i]);
@@ -157,7 +157,7 @@ static void fail_each(struct __test_metadata *_metadata, FIXTURE_DATA(fault) *se
 		refused += err != 0;
 		if (err)
 			check_refused(_metadata, self, name, n, err, !undo, &before);
-		ASSERT_EQ(0, sites_take());
+		ASSERT_EQ(0, kmsg_take());
 	}
 	EXPECT_EQ(0, err) TH_LOG("%s: %s %s", name, strerror(-err), self->c.why);
 	TH_LOG("%s: %d allocations, %d of which refuse it", name, n - 2, refused);
@@ -297,7 +297,7 @@ static void fail_each_retire(struct __test_metadata *_metadata, FIXTURE_DATA(fau
 		reached = was_reached(self);
 		if (err)
 			check_refused(_metadata, self, name, n, err, true, &before);
-		ASSERT_EQ(0, sites_take());
+		ASSERT_EQ(0, kmsg_take());
 	}
 	EXPECT_FALSE(reached);
 	EXPECT_EQ(0, err) TH_LOG("%s: %s", name, strerror(-err));
@@ -377,7 +377,7 @@ TEST_F(fault, work)
 	end_ms = now_ms() + 60000;
 	while (got < PEERS && now_ms() < end_ms) {
 		/* The log does not hold many backtraces. */
-		ASSERT_EQ(0, sites_take());
+		ASSERT_EQ(0, kmsg_take());
 		if (!client_event(&self->sink, &ev, 20))
 			continue;
 		i = (uint32_t)ev.handle;

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Which of the module's allocations have failed, as the kernel's log shows by
- * the backtraces of fault injection.
+ * The kernel's log, read by a test that provokes what would look like trouble on
+ * the console: fault injection's backtraces, out of memory.  What is trouble all
+ * the same the test finds here; and which of the module's allocations failed.
  */
-#ifndef SELFTESTS_SITES_H
-#define SELFTESTS_SITES_H
+#ifndef SELFTESTS_KMSG_H
+#define SELFTESTS_KMSG_H
 
 #include <errno.h>
 #include <fcntl.h>
@@ -17,17 +18,17 @@
 
 #define SITES_HIT	"/tmp/fault-sites"	/* one in a line, many times */
 
-static int sites_kmsg = -1;
+static int kmsg_fd = -1;
 
-/* The console would take the backtraces for trouble, and is slow. */
-static inline int sites_begin(void)
+/* From here on the log is ours to read; the console shows nothing of it. */
+static inline int kmsg_begin(void)
 {
-	sites_kmsg = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-	lseek(sites_kmsg, 0, SEEK_END);
-	return sites_kmsg < 0 ? -1 : klogctl(8, NULL, 1);
+	kmsg_fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	lseek(kmsg_fd, 0, SEEK_END);
+	return kmsg_fd < 0 ? -1 : klogctl(8, NULL, 1);
 }
 
-static inline bool sites_is_trouble(const char *text)
+static inline bool kmsg_is_trouble(const char *text)
 {
 	static const char *const troubles[] = {
 		"WARNING: ", "BUG: ", "INFO: possible", "INFO: task", "INFO: rcu", "UBSAN: ", "ODEBUG",
@@ -43,7 +44,7 @@ static inline bool sites_is_trouble(const char *text)
 }
 
 /* Take in what the log has by now; returns how much trouble there was. */
-static inline int sites_take(void)
+static inline int kmsg_take(void)
 {
 	static bool in_trace;
 	char line[2048], site[256];
@@ -52,7 +53,7 @@ static inline int sites_take(void)
 	char *text;
 	ssize_t len;
 
-	while ((len = read(sites_kmsg, line, sizeof(line) - 1)) > 0 || errno == EPIPE) {
+	while ((len = read(kmsg_fd, line, sizeof(line) - 1)) > 0 || errno == EPIPE) {
 		line[len > 0 ? len : 0] = '\0';
 		text = strchr(line, ';');
 		if (!text)
@@ -64,7 +65,7 @@ static inline int sites_take(void)
 			if (hit && sscanf(text + 1, " %255[^/]/", site) == 1)
 				fprintf(hit, "%s\n", site);
 			in_trace = false;
-		} else if (sites_is_trouble(text)) {
+		} else if (kmsg_is_trouble(text)) {
 			fprintf(stderr, "# %s", text + 1);
 			trouble++;
 		}
@@ -74,11 +75,11 @@ static inline int sites_take(void)
 	return trouble;
 }
 
-static inline int sites_end(void)
+static inline int kmsg_end(void)
 {
-	int trouble = sites_take();
+	int trouble = kmsg_take();
 
-	close(sites_kmsg);
+	close(kmsg_fd);
 	klogctl(8, NULL, 6);
 	return trouble;
 }
@@ -120,4 +121,4 @@ static inline int sites_print(int *all)
 	return n;
 }
 
-#endif /* SELFTESTS_SITES_H */
+#endif /* SELFTESTS_KMSG_H */
