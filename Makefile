@@ -113,6 +113,16 @@ check-fuzz-user:	## 60 s of fuzzing each parser in user space (SECONDS=...)
 check-fuzz-user: deps
 	@selftests/fuzz $(or $(SECONDS),60)
 
+check-fuzz-netlink:	## 10^7 random netlink requests on the KASAN kernel (MESSAGES=..., KERNEL=...)
+check-fuzz-netlink: deps deps-kernels kselftest
+	@selftests/vm/run --kernel $(or $(KERNEL),debug) --name fuzz-netlink --timeout 86400 \
+		--file $(BUILD)/selftests/netlink_fuzz \
+		--prog 'env SOCKBEAT_TEST_MESSAGES=$(or $(MESSAGES),10000000) netlink_fuzz'
+
+check-trust:	## all that tries to break module and daemon, for a while each, and a table of it
+check-trust: deps deps-kernels kselftest
+	@selftests/trust
+
 check-packages:	## Debian packages: build, lintian, install, use and purge them in chroots
 check-packages: deps-packages
 	@selftests/check packages
@@ -145,5 +155,5 @@ help:		## this
 	@awk -F ':\t+## ' '/^##@/ { print "\n" substr($$0, 5) } NF == 2 { printf "  %-16s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: all module daemon deps deps-all deps-build deps-vm deps-kernels deps-dkms deps-packages clean run load unload dkms \
-	install uninstall check check-unit check-vm check-static check-kernels check-debug check-mutants check-stream check-churn check-fuzz-user check-packages kselftest \
+	install uninstall check check-unit check-vm check-static check-kernels check-debug check-mutants check-stream check-churn check-fuzz-user check-fuzz-netlink check-trust check-packages kselftest \
 	bench-daemon bench-offload ynl ynl-check help

@@ -542,6 +542,16 @@ TEST_F(offload, wrong_settings)
 }
 
 /* What an application that forgot to say where it stands is told by. */
+/* That its callbacks are ours is not what is wrong with it. */
+TEST_F(offload, tracked_once)
+{
+	struct peer_conf conf = { KEEP, KEEP, KEEP, 0, GIVE(1), 0 };
+	uint64_t again;
+
+	EXPECT_EQ(-EEXIST, client_add1(&self->c, self->session, self->pair.server, &conf, &again));
+	EXPECT_STREQ("socket is tracked already", self->c.why);
+}
+
 TEST_F(offload, behind)
 {
 	struct attrs peer;
