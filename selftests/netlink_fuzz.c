@@ -9,7 +9,7 @@
  * to balance and the module has to do its work as ever; that the kernel had
  * nothing to complain of, and lost no memory, the runner sees to.
  *
- *   SOCKBEAT_TEST_MESSAGES	how many (default 200,000; 20,000 where slow)
+ *   SOCKBEAT_TEST_MESSAGES	how many (default 100,000; 20,000 where slow)
  *   SOCKBEAT_TEST_SEED		to begin with (default: from the clock)
  */
 #define _GNU_SOURCE
@@ -322,7 +322,7 @@ static long wanted(void)
 {
 	const char *text = getenv("SOCKBEAT_TEST_MESSAGES");
 
-	return text ? atol(text) : getenv("SOCKBEAT_TEST_SLOW") ? 20000 : 200000;
+	return text ? atol(text) : getenv("SOCKBEAT_TEST_SLOW") ? 20000 : 100000;
 }
 
 /* Each peer that was added is somewhere. */

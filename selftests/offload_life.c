@@ -511,8 +511,9 @@ TEST_F(offload, wrong_profiles)
 TEST_F(offload, wrong_settings)
 {
 	struct peer_conf conf = { KEEP, KEEP, KEEP, 0, GIVE(7), 0 };
-	uint64_t two[2];
 	struct pair pair, third;
+	struct attrs peer;
+	uint64_t two[2];
 
 	ASSERT_EQ(0, tcp_pair(&pair));
 	ASSERT_EQ(0, tcp_pair(&third));
@@ -534,6 +535,8 @@ TEST_F(offload, wrong_settings)
 	conf = (struct peer_conf){ KEEP, KEEP, KEEP, 0, GIVE(native.id), 0 };
 	ASSERT_EQ(-EBUSY, client_handles(&self->c, self->session, SOCKBEAT_CMD_PEER_SET, two, 2,
 					 &conf));
+	ASSERT_EQ(0, client_get(&self->c, self->session, two[0], &peer));
+	EXPECT_FALSE(peer.has[SOCKBEAT_A_PEER_PROFILE]);
 	stand_at(&self->slots[(uint32_t)two[0]], two[0], 0, 0);
 	ASSERT_EQ(HEARTBEAT_BYTES, send(pair.client, HEARTBEAT, HEARTBEAT_BYTES, 0));
 	ASSERT_TRUE(receives(pair.server, HEARTBEAT, HEARTBEAT_BYTES));
@@ -541,7 +544,6 @@ TEST_F(offload, wrong_settings)
 	tcp_pair_close(&third);
 }
 
-/* What an application that forgot to say where it stands is told by. */
 /* That its callbacks are ours is not what is wrong with it. */
 TEST_F(offload, tracked_once)
 {
@@ -552,6 +554,7 @@ TEST_F(offload, tracked_once)
 	EXPECT_STREQ("socket is tracked already", self->c.why);
 }
 
+/* What an application that forgot to say where it stands is told by. */
 TEST_F(offload, behind)
 {
 	struct attrs peer;
