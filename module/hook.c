@@ -32,8 +32,8 @@ static struct tracepoint *sb_hook_tracepoint;
  * @peer: the peer
  *
  * Context: session->lock and the socket's lock held.
- * Return: 0, -ENOMEM, -EBUSY, and -EEXIST, which the caller has to see to,
- * -E2BIG.
+ * Return: 0, -ENOMEM, -EBUSY, -E2BIG.  Whether the socket has a peer already is
+ * the caller's to find out.
  */
 int sb_hook_insert(struct sb_peer *peer)
 {

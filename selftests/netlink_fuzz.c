@@ -52,14 +52,6 @@ static __thread struct {
 	uint8_t session;
 } asked[256];
 
-static void put_slot(atomic_int *slot, int fd)
-{
-	int old = atomic_exchange(slot, fd);
-
-	if (old > 0)
-		close(old);
-}
-
 /* Sockets in each state, and what is no socket at all. */
 
 static void new_socket(struct rnd *rnd, atomic_int *slot, atomic_int *other)
@@ -71,27 +63,27 @@ static void new_socket(struct rnd *rnd, atomic_int *slot, atomic_int *other)
 
 	switch (rnd_below(rnd, 12)) {
 	case 0:
-		put_slot(slot, tcp_listen(AF_INET, "127.0.0.1", &port));
+		fd_replace(slot, tcp_listen(AF_INET, "127.0.0.1", &port));
 		break;
 	case 1:	/* connecting */
 		fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 		inet_pton(AF_INET, "192.0.2.1", &nowhere.sin_addr);
 		connect(fd, (void *)&nowhere, sizeof(nowhere));
-		put_slot(slot, fd);
+		fd_replace(slot, fd);
 		break;
 	case 2:
-		put_slot(slot, socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+		fd_replace(slot, socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
 		break;
 	case 3:
-		put_slot(slot, socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+		fd_replace(slot, socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0));
 		break;
 	default:	/* with a slot for each end */
 		if (tcp_pairs(rnd_below(rnd, 2) ? AF_INET : AF_INET6, &pair, 1))
 			break;
 		fcntl(pair.server, F_SETFL, O_NONBLOCK);
 		fcntl(pair.client, F_SETFL, O_NONBLOCK);
-		put_slot(slot, pair.server);
-		put_slot(other, pair.client);
+		fd_replace(slot, pair.server);
+		fd_replace(other, pair.client);
 	}
 }
 
@@ -103,24 +95,24 @@ static void new_file(struct rnd *rnd, atomic_int *slot)
 	case 0:
 		if (!pipe2(two, O_CLOEXEC))
 			close(two[1]);
-		put_slot(slot, two[0]);
+		fd_replace(slot, two[0]);
 		break;
 	case 1:
 		if (!socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, two))
 			close(two[1]);
-		put_slot(slot, two[0]);
+		fd_replace(slot, two[0]);
 		break;
 	case 2:
-		put_slot(slot, eventfd(0, EFD_CLOEXEC));
+		fd_replace(slot, eventfd(0, EFD_CLOEXEC));
 		break;
 	case 3:
-		put_slot(slot, epoll_create1(EPOLL_CLOEXEC));
+		fd_replace(slot, epoll_create1(EPOLL_CLOEXEC));
 		break;
 	case 4:
-		put_slot(slot, open("/dev/null", O_RDWR | O_CLOEXEC));
+		fd_replace(slot, open("/dev/null", O_RDWR | O_CLOEXEC));
 		break;
 	default:
-		put_slot(slot, fcntl(sessions[rnd_below(rnd, SESSIONS)], F_DUPFD_CLOEXEC, 3));
+		fd_replace(slot, fcntl(sessions[rnd_below(rnd, SESSIONS)], F_DUPFD_CLOEXEC, 3));
 	}
 }
 
@@ -221,7 +213,7 @@ static void take_session(struct rnd *rnd, int fd)
 	if (rnd_below(rnd, 50))
 		close(fd);
 	else
-		put_slot(&sessions[rnd_below(rnd, SESSIONS)], fd);
+		fd_replace(&sessions[rnd_below(rnd, SESSIONS)], fd);
 }
 
 static void take_handles(const struct nlmsghdr *nlh, int session)
@@ -407,10 +399,10 @@ TEST_F_TIMEOUT(fuzz, netlink, 36000)
 	TH_LOG("%ld messages, %ld of them accepted", sent, accepted);
 	for (i = 0; i < SESSIONS; i++) {
 		check_books(_metadata, &c, sessions[i]);
-		put_slot(&sessions[i], 0);
+		fd_replace(&sessions[i], 0);
 	}
 	for (i = 0; i < FDS; i++)
-		put_slot(&fds[i], 0);
+		fd_replace(&fds[i], 0);
 	client_close(&c);
 	ASSERT_EQ(0, client_open(&c));
 	check_work(_metadata, &c);

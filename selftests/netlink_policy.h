@@ -7,35 +7,12 @@
 
 #include <linux/netlink.h>
 #include "client.h"
+#include "random.h"
 
 #define CMDS		32
 #define POLICIES	40
 #define ATTRS		64
 #define MESSAGE_BYTES	8192
-
-struct rnd {
-	uint64_t state;
-};
-
-/* SplitMix64, Steele et al. 2014. */
-static inline uint64_t rnd_next(struct rnd *rnd)
-{
-	uint64_t z = rnd->state += 0x9e3779b97f4a7c15;
-
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
-	z = (z ^ z >> 27) * 0x94d049bb133111eb;
-	return z ^ z >> 31;
-}
-
-static inline uint32_t rnd_below(struct rnd *rnd, uint32_t n)
-{
-	return (rnd_next(rnd) >> 32) * n >> 32;
-}
-
-static inline bool rnd_percent(struct rnd *rnd, uint32_t percent)
-{
-	return rnd_below(rnd, 100) < percent;
-}
 
 /* What a policy says of an attribute. */
 struct attr_policy {
@@ -65,6 +42,7 @@ static inline void policy_attr(struct attr_policy *policy, const struct nlattr *
 			break;
 		case NL_POLICY_TYPE_ATTR_MAX_VALUE_U:
 		case NL_POLICY_TYPE_ATTR_MAX_VALUE_S:
+		case NL_POLICY_TYPE_ATTR_MASK:
 			policy->max = mnl_attr_get_u64(attr);
 			break;
 		case NL_POLICY_TYPE_ATTR_MIN_LENGTH:
@@ -72,9 +50,6 @@ static inline void policy_attr(struct attr_policy *policy, const struct nlattr *
 			break;
 		case NL_POLICY_TYPE_ATTR_MAX_LENGTH:
 			policy->max = mnl_attr_get_u32(attr);
-			break;
-		case NL_POLICY_TYPE_ATTR_MASK:
-			policy->max = mnl_attr_get_u64(attr);
 			break;
 		case NL_POLICY_TYPE_ATTR_POLICY_IDX:
 			policy->nested = mnl_attr_get_u32(attr);

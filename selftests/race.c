@@ -20,8 +20,8 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include "client.h"
-#include "netlink_policy.h"
 #include "kmsg.h"
+#include "random.h"
 #include "tcp.h"
 #include "harness.h"
 
@@ -38,22 +38,14 @@ struct arena {
 	int other;	/* a worker next door, to pass descriptors to */
 };
 
-static void replace(atomic_int *slot, int fd)
-{
-	int old = atomic_exchange(slot, fd);
-
-	if (old > 0)
-		close(old);
-}
-
 static void new_pair(struct arena *a, unsigned int i, struct rnd *rnd)
 {
 	struct pair pair;
 
 	if (tcp_pairs(rnd_below(rnd, 2) ? AF_INET : AF_INET6, &pair, 1))
 		return;
-	replace(&a->fds[i][0], pair.server);
-	replace(&a->fds[i][1], pair.client);
+	fd_replace(&a->fds[i][0], pair.server);
+	fd_replace(&a->fds[i][1], pair.client);
 }
 
 static void any_request(struct arena *a, struct client *c, struct rnd *rnd)
@@ -162,7 +154,7 @@ static void worker(int in, int out, bool elsewhere)
 		pthread_create(&thread, NULL, worker_thread, &a);
 	/* What comes from next door is kept for a while, whatever it is. */
 	for (i = 0; (fd = recv_fd(in)) >= -1; i++)
-		replace(&a.fds[i % PEERS][1], fd);
+		fd_replace(&a.fds[i % PEERS][1], fd);
 	_exit(0);
 }
 
