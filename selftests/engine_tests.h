@@ -9,6 +9,8 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <sys/resource.h>
 #include <time.h>
@@ -41,8 +43,36 @@ static uint64_t clock_ms(void)
 	return ts.tv_sec * 1000ull + ts.tv_nsec / 1000000;
 }
 
+/* These tests keep time.  A host that is busy or held may keep all of a test's
+ * threads from running: what fails then says nothing, and unit.mk, which reads
+ * this line, runs the program once more.
+ */
+#define STOOD_STILL_MS	100
+
+struct watch {
+	pthread_t thread;
+	atomic_bool stop;
+	uint64_t worst_ms;	/* the thread's, until it was joined */
+};
+
+static void *watch_time(void *arg)
+{
+	struct watch *watch = arg;
+	uint64_t last_ms = clock_ms(), now_ms;
+
+	while (!atomic_load(&watch->stop)) {
+		poll(NULL, 0, 10);
+		now_ms = clock_ms();
+		if (now_ms - last_ms > watch->worst_ms)
+			watch->worst_ms = now_ms - last_ms;
+		last_ms = now_ms;
+	}
+	return NULL;
+}
+
 FIXTURE(session) {
 	struct sockbeat *sb;
+	struct watch watch;
 	struct pair v4;
 	struct pair v6;
 	uint64_t added_ms;	/* just before the last add */
@@ -53,6 +83,9 @@ FIXTURE_SETUP(session)
 	ASSERT_EQ(0, tcp_pairs(AF_INET, &self->v4, 1));
 	ASSERT_EQ(0, tcp_pairs(AF_INET6, &self->v6, 1));
 	self->sb = NULL;
+	atomic_store(&self->watch.stop, false);
+	self->watch.worst_ms = 0;
+	ASSERT_EQ(0, pthread_create(&self->watch.thread, NULL, watch_time, &self->watch));
 }
 
 FIXTURE_TEARDOWN(session)
@@ -60,6 +93,10 @@ FIXTURE_TEARDOWN(session)
 	sockbeat_close(self->sb);
 	tcp_pair_close(&self->v4);
 	tcp_pair_close(&self->v6);
+	atomic_store(&self->watch.stop, true);
+	pthread_join(self->watch.thread, NULL);
+	if (self->watch.worst_ms > STOOD_STILL_MS)
+		TH_LOG("stood still for %" PRIu64 " ms", self->watch.worst_ms);
 }
 
 #define SELF	struct __test_metadata *_metadata, FIXTURE_DATA(session) *self
