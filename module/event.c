@@ -9,6 +9,7 @@
  */
 #include <linux/netlink.h>
 #include <linux/skbuff.h>
+#include <linux/wait_bit.h>
 
 #include "sockbeat.h"
 
@@ -166,6 +167,33 @@ static bool sb_event_wanted(struct sb_session *session)
 }
 
 /**
+ * sb_event_wait - let a message that is under way take effect
+ * @session: the session
+ *
+ * A receiver may read a message before the session's work has the lock again
+ * and settles what it told: who has the news that a slot is free and adds a
+ * peer at once must find it free.
+ *
+ * Context: process, may sleep for as long as one message takes to be queued.
+ */
+void sb_event_wait(struct sb_session *session)
+{
+	unsigned int turn = READ_ONCE(session->turn);
+
+	/* Another turn may have begun by the time that this one's end is seen. */
+	if (turn & 1)
+		wait_var_event(&session->turn, READ_ONCE(session->turn) != turn);
+}
+
+/* A message begins to be under way, or has taken effect. */
+static void sb_event_turn(struct sb_session *session)
+{
+	lockdep_assert_held(&session->lock);
+
+	WRITE_ONCE(session->turn, session->turn + 1);
+}
+
+/**
  * sb_event_flush - send what the ready list holds
  * @session: the session
  *
@@ -206,6 +234,7 @@ bool sb_event_flush(struct sb_session *session)
 		/* The namespace's exit waits for this work. */
 		net = session->net;
 		portid = session->portid;
+		sb_event_turn(session);
 		spin_unlock_bh(&session->lock);
 
 		if (!is_empty)
@@ -216,6 +245,9 @@ bool sb_event_flush(struct sb_session *session)
 		spin_lock_bh(&session->lock);
 		if (!is_empty)
 			sb_event_settle(session, n, guard, err);
+		sb_event_turn(session);
+		smp_mb();	/* before the look for waiters in wake_up_var() */
+		wake_up_var(&session->turn);
 		budget -= max(n, 1U);
 	}
 	n = sb_event_wanted(session);

@@ -97,6 +97,8 @@ static struct file *sb_session_by_id(struct sk_buff *skb, const struct nlattr *a
  *	 that takes no id has been refused where it has one
  * @extack: for a reason
  *
+ * What the session's receiver was told before has taken effect then.
+ *
  * Context: process, may sleep.
  * Return: a session's file, to be put by the caller, or an error pointer:
  * -EINVAL, -EBADF, -EPERM, -ENOENT.
@@ -113,8 +115,12 @@ struct file *sb_session_file(struct sk_buff *skb, const struct nlmsghdr *nlh,
 		NL_SET_ERR_MSG_ATTR(extack, attr, "request names its session twice");
 		return ERR_PTR(-EINVAL);
 	}
-	if (id)
-		return sb_session_by_id(skb, id, extack);
+	if (id) {
+		file = sb_session_by_id(skb, id, extack);
+		if (!IS_ERR(file))
+			sb_event_wait(sb_session_of(file));
+		return file;
+	}
 	if (!attr) {
 		NL_SET_ERR_MSG(extack, "request names no session fd");
 		return ERR_PTR(-EINVAL);
@@ -131,6 +137,7 @@ struct file *sb_session_file(struct sk_buff *skb, const struct nlmsghdr *nlh,
 		NL_SET_ERR_MSG_ATTR(extack, attr, "fd is not a sockbeat session");
 		return ERR_PTR(-EINVAL);
 	}
+	sb_event_wait(sb_session_of(file));
 	return file;
 }
 

@@ -297,6 +297,7 @@ struct sb_acts {
  * @closing: no timer and no work is started any more
  * @stats: counters
  * @profile: offload profiles by id; session->lock, read under RCU
+ * @turn: odd while a message is under way; session->lock, read without it
  * @batch: handles in the message that is under way; only the work's
  * @probe: sockets that a probe is due for, each with a reference; only the work's
  * @n_probe: entries of @probe in use; only the work's
@@ -342,6 +343,7 @@ struct sb_session {
 	struct sb_stats stats;
 	struct sb_session_profile __rcu *profile[SOCKBEAT_MAX_PROFILES + 1];
 
+	unsigned int turn;
 	u64 batch[SB_EVENTS_MAX];
 	struct sock *probe[SB_CHECK_CHUNK];
 	unsigned int n_probe;
@@ -415,6 +417,7 @@ u64 sb_act_guard(struct sb_session *session, u64 now_ms);
 void sb_event_push(struct sb_peer *peer, enum sb_pending pending);
 void sb_event_drop(struct sb_peer *peer);
 bool sb_event_waits(const struct sb_session *session);
+void sb_event_wait(struct sb_session *session);
 bool sb_event_flush(struct sb_session *session);
 
 /* hook.c: from a socket to its peer, and the end of a socket */

@@ -5,6 +5,7 @@
  */
 #define _GNU_SOURCE
 #define ENGINE SOCKBEAT_ENGINE_KERNEL
+#include <sched.h>
 #include <sys/wait.h>
 #include "engine_tests.h"
 #include "param.h"
@@ -156,6 +157,68 @@ TEST_F(session, adopted_while_the_predecessor_retires)
 }
 
 /* The netlink sockets of this process. */
+#define PREEMPT		"/sys/kernel/debug/sched/preempt"
+#define WORK_CPUS	"/sys/devices/virtual/workqueue/cpumask"
+
+static int put(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC), err = 0;
+
+	if (fd < 0 || write(fd, text, strlen(text)) < 0)
+		err = -errno;
+	close(fd);
+	return err;
+}
+
+static bool get(const char *path, char *text, size_t len)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, text, len - 1);
+
+	close(fd);
+	text[n > 0 ? n : 0] = '\0';
+	return n > 0;
+}
+
+/* The mode in force, as in "none (voluntary) full". */
+static char *preempt_mode(char *text, size_t len)
+{
+	char *mode = get(PREEMPT, text, len) ? strchr(text, '(') : NULL;
+
+	return mode ? strtok(mode + 1, ")") : NULL;
+}
+
+/* A receiver that has the processor as soon as a message is in its buffer, before
+ * the module's work goes on: what it was told has happened, for all that it asks.
+ */
+TEST_F(session, told_is_done)
+{
+	const struct sched_param first = { .sched_priority = 1 };
+	uint64_t handle, recycled = 0;
+	char modes[64], cpus[64], *mode;
+	cpu_set_t cpu;
+
+	mode = preempt_mode(modes, sizeof(modes));
+	if (!mode)
+		SKIP(return, PREEMPT " is not there: this kernel's preemption is fixed");
+	start(_metadata, self, (struct sockbeat_opts){ .capacity = 1 });
+	CPU_ZERO(&cpu);
+	CPU_SET(0, &cpu);
+	ASSERT_EQ(0, sched_setaffinity(0, sizeof(cpu), &cpu));
+	ASSERT_EQ(0, sched_setscheduler(0, SCHED_FIFO, &first));
+	ASSERT_TRUE(get(WORK_CPUS, cpus, sizeof(cpus)));
+	ASSERT_EQ(0, put(WORK_CPUS, "1"));
+	ASSERT_EQ(0, put(PREEMPT, "full"));
+	while (recycled < 20) {
+		handle = add(_metadata, self, self->v4.server, 0);
+		retire(_metadata, self, handle, 1);
+		event_of(_metadata, self, RECYCLED, handle, 1);
+		EXPECT_EQ(++recycled, stats_of(_metadata, self).recycled);
+	}
+	EXPECT_EQ(0, put(PREEMPT, mode));
+	EXPECT_EQ(0, put(WORK_CPUS, cpus));
+}
+
 static void set_rcvbufs(SELF, int bytes)
 {
 	int fd, domain, found = 0;
