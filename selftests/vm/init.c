@@ -4,8 +4,9 @@
  * one after the other, report each as a nested KTAP test, and leave.
  *
  * Streams: the kernel's console is ttyS0, what the programs print and the
- * TAP go to ttyS1, and the verdict, one byte, leaves through the isa-debugcon
- * device, so that none can garble another.
+ * TAP go to ttyS1, and the verdict, one byte, and what was counted for coverage,
+ * a tar archive, leave through isa-debugcon devices, so that none can garble
+ * another.
  *
  * From the environment (the kernel's command line):
  *   LIMIT	seconds that one program may take
@@ -36,6 +37,7 @@
 
 #define KMEMLEAK	"/sys/kernel/debug/kmemleak"
 #define STATUS_PORT	0xf4	/* as `run` tells qemu */
+#define COVERAGE_PORT	0xf5
 #define KSFT_SKIP	4
 
 /* What include/uapi/linux/... calls TAINT_BAD_PAGE, DIE, WARN, SOFTLOCKUP. */
@@ -406,6 +408,22 @@ static void scan_for_leaks(void)
 	result(fd >= 0 && !total, "no memory leaks", "%s", "");
 }
 
+/* What gcov counted in modules, loaded or not. */
+static void send_coverage(void)
+{
+	/* These files have no size before they are read. */
+	FILE *tar = popen("cd /sys/kernel/debug/gcov && find . -name '*.gcda' | while read f; do "
+			  "mkdir -p /tmp/gcov/${f%/*} && cat $f >/tmp/gcov/$f; done; "
+			  "tar -C /tmp/gcov -cf - .", "re");
+	int c;
+
+	if (!tar || iopl(3))
+		return;
+	while ((c = getc(tar)) != EOF)
+		outb(c, COVERAGE_PORT);
+	pclose(tar);
+}
+
 int main(void)
 {
 	const char *module = getenv("MODULE");
@@ -440,6 +458,8 @@ int main(void)
 	taint = read_number("/proc/sys/kernel/tainted", 10) & ~before;
 	result(!(taint & TAINT_TROUBLE), "kernel not tainted by trouble",
 	       taint & TAINT_TROUBLE ? ": tainted is %ld" : "", taint);
+	if (!access("/sys/kernel/debug/gcov", F_OK))
+		send_coverage();
 	mark("done, %d of %d failed", failures, tests);
 	leave();
 }
