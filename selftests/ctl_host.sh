@@ -199,7 +199,8 @@ test_completion() {
 test_install() {
 	local file
 	make -s -C "$top/daemon" install DESTDIR="$tmp/root" PREFIX=/usr >/dev/null || echo "install fails"
-	for file in bin/sockbeatctl share/man/man8/sockbeatctl.8 share/bash-completion/completions/sockbeatctl; do
+	for file in bin/{sockbeatd,sockbeatctl,sockbeat-load} share/man/man8/sockbeat{d,ctl}.8 share/man/man1/sockbeat-load.1 \
+		share/bash-completion/completions/sockbeatctl; do
 		[ -f "$tmp/root/usr/$file" ] || echo "$file is not installed"
 	done
 	make -s -C "$top/daemon" uninstall DESTDIR="$tmp/root" PREFIX=/usr >/dev/null || echo "uninstall fails"
