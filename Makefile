@@ -119,9 +119,17 @@ check-fuzz-netlink: deps deps-kernels kselftest
 		--file $(BUILD)/selftests/netlink_fuzz \
 		--prog 'env SOCKBEAT_TEST_MESSAGES=$(or $(MESSAGES),10000000) netlink_fuzz'
 
+check-soak:	## an hour of churn, loss, pulled cables and restarts (SECONDS=..., KERNEL=...)
+check-soak: deps kselftest
+	@selftests/vm/run --kernel $(or $(KERNEL),6.1) --name soak --timeout $$(($(or $(SECONDS),3600) + 600)) \
+		--file $(BUILD)/selftests/soak --prog 'env SOCKBEAT_TEST_SECONDS=$(or $(SECONDS),3600) soak'
+
 check-trust:	## all that tries to break module and daemon, for a while each, and a table of it
 check-trust: deps deps-kernels kselftest
 	@selftests/trust
+
+coverage:	## the lines of module/ that the last `make check-vm KERNEL=debug` has run
+	@selftests/coverage
 
 check-packages:	## Debian packages: build, lintian, install, use and purge them in chroots
 check-packages: deps-packages
@@ -155,5 +163,6 @@ help:		## this
 	@awk -F ':\t+## ' '/^##@/ { print "\n" substr($$0, 5) } NF == 2 { printf "  %-16s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: all module daemon deps deps-all deps-build deps-vm deps-kernels deps-dkms deps-packages clean run load unload dkms \
-	install uninstall check check-unit check-vm check-static check-kernels check-debug check-mutants check-stream check-churn check-fuzz-user check-fuzz-netlink check-trust check-packages kselftest \
+	install uninstall check check-unit check-vm check-static check-kernels check-debug check-mutants check-stream check-churn check-fuzz-user check-fuzz-netlink check-soak check-trust check-packages \
+	coverage kselftest \
 	bench-daemon bench-offload ynl ynl-check help
