@@ -173,20 +173,22 @@ TEST_F(daemon, greedy_client_takes_its_own_time)
 TEST_F(daemon, stalled_clients_are_served_in_order)
 {
 	enum { N = 6 };
+	/* Time enough for us to have a look between two answers. */
+	const int job_ms = getenv("SOCKBEAT_TEST_SLOW") ? 1500 : 200;
 	uint8_t frame[N + 2][SLEEP_BYTES];
 	int fd[N + 2], i;
 
 	START("workers=1", "work_queue=1", "when_work_full=wait");
 	for (i = 0; i < N + 2; i++) {
 		fd[i] = client(self);
-		ASSERT_TRUE(ask(fd[i], i ? 100 : 500, "x", frame[i]));
+		ASSERT_TRUE(ask(fd[i], i ? job_ms : 5 * job_ms, "x", frame[i]));
 		ASSERT_TRUE(i ? i == 1 ? work_reaches(self, "waiting", 1) :
 				work_reaches(self, "work_pauses", i - 1) :
 				work_reaches(self, "running", 1));
 	}
 	for (i = 0; i < N + 2; i++) {
 		EXPECT_TRUE(expect(fd[i], frame[i], SLEEP_BYTES));
-		/* The one after the next has 100 ms to go at least. */
+		/* The one after the next has a whole job to go at least. */
 		if (i + 2 < N + 2)
 			EXPECT_EQ(-1, recv(fd[i + 2], frame[0], 1, MSG_DONTWAIT));
 	}
