@@ -4,14 +4,14 @@
  * Documentation/library.md explains it.
  *
  *   cc -o server server.c $(pkg-config --cflags --libs libsockbeat)
- *   ./server PORT TIMEOUT_MS [builtin]
+ *   ./server PORT TIMEOUT_MS
  */
 #define _GNU_SOURCE
 #include <err.h>
 #include <errno.h>
 #include <netinet/in.h>
-#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 #include <libsockbeat.h>
@@ -33,20 +33,28 @@ static void watch(int fd, uint64_t mark)
 		err(1, "epoll_ctl");
 }
 
+/* The client of a handle; NULL where it went, and its slot may be another's. */
+static struct client *find(uint64_t handle)
+{
+	struct client *c = &clients[sockbeat_index(handle)];
+
+	return c->at.handle == handle ? c : NULL;
+}
+
 static void welcome(int fd)
 {
 	struct sockbeat_peer peer = { .fd = fd, .mask = SOCKBEAT_PEER_PROFILE, .profile = 1 };
+	struct client *c;
 
-	if (fd >= 0 && sockbeat_add(sb, &peer, 1) == 1) {
-		struct client *c = &clients[sockbeat_index(peer.handle)];
-
-		c->fd = fd;
-		sockbeat_conn_begin(sb, &c->at, peer.handle);
-		watch(fd, peer.handle);
-	} else if (fd >= 0) {
-		warnx("%s", sockbeat_strerror(sb));
+	if (fd < 0 || sockbeat_add(sb, &peer, 1) != 1) {
+		warnx("a client is turned away: %s", fd < 0 ? strerror(errno) : sockbeat_strerror(sb));
 		close(fd);
+		return;
 	}
+	c = &clients[sockbeat_index(peer.handle)];
+	c->fd = fd;
+	sockbeat_conn_begin(sb, &c->at, peer.handle);
+	watch(fd, peer.handle);
 }
 
 /* Before close(): the descriptor has to be the socket's still. */
@@ -72,59 +80,43 @@ static void serve(struct client *c)
 		sockbeat_conn_done(&c->at, 0, 0);
 }
 
-/* The client of a handle; NULL where it went, and its slot may be another's. */
-static struct client *find(uint64_t handle)
-{
-	struct client *c = &clients[sockbeat_index(handle)];
-
-	return c->at.handle == handle ? c : NULL;
-}
-
 static void take_events(void)
 {
-	struct sockbeat_event events[64];
+	struct sockbeat_event event;
 	int n;
 
-	do {
-		n = sockbeat_events(sb, events, 64);
-		if (n < 0)
-			errx(1, "%s", sockbeat_strerror(sb));
-		for (int i = 0; i < n; i++)
-			if (events[i].kind != SOCKBEAT_EVENT_KIND_HEARD && find(events[i].handle))
-				retire(find(events[i].handle));
-	} while (n == 64);
+	while ((n = sockbeat_events(sb, &event, 1)) == 1)
+		if (event.kind != SOCKBEAT_EVENT_KIND_HEARD && find(event.handle))
+			retire(find(event.handle));
+	if (n < 0)
+		errx(1, "%s", sockbeat_strerror(sb));
 }
 
 int main(int argc, char **argv)
 {
-	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct sockaddr_in address = { AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	struct sockbeat_opts opts = { .capacity = SLOTS };
-	int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	socklen_t len = sizeof(address);
+	int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
 	struct epoll_event event;
 
-	if (argc < 3)
-		errx(1, "usage: server PORT TIMEOUT_MS [builtin]");
+	if (argc != 3)
+		errx(1, "usage: server PORT TIMEOUT_MS");
 	address.sin_port = htons(atoi(argv[1]));
 	opts.timeout_ms = atoi(argv[2]);
-	opts.engine = argc > 3 ? SOCKBEAT_ENGINE_BUILTIN : SOCKBEAT_ENGINE_AUTO;
+	if (bind(listener, (struct sockaddr *)&address, sizeof(address)) || listen(listener, 1024))
+		err(1, "port %s", argv[1]);
 	if (sockbeat_open(&sb, &opts) || sockbeat_profile_set(sb, 1, sockbeat_profile_named("native")))
 		errx(1, "%s", sockbeat_strerror(sb));
-	if (bind(listener, (struct sockaddr *)&address, len) || listen(listener, 1024) ||
-	    getsockname(listener, (struct sockaddr *)&address, &len))
-		err(1, "port %s", argv[1]);
-	epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	warnx("%s", sockbeat_engine_reason(sb));
+	epoll_fd = epoll_create1(0);
 	watch(listener, LISTENER);
 	watch(sockbeat_fd(sb), SESSION);
-	printf("port=%d engine=%s\n", ntohs(address.sin_port),
-	       sockbeat_engine(sb) == SOCKBEAT_ENGINE_KERNEL ? "kernel" : "builtin");
-	fflush(stdout);
 	for (;;) {
 		/* One at a time: what is done may close another client. */
 		if (epoll_wait(epoll_fd, &event, 1, -1) != 1)
 			continue;
 		if (event.data.u64 == LISTENER)
-			welcome(accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC));
+			welcome(accept4(listener, NULL, NULL, SOCK_NONBLOCK));
 		else if (event.data.u64 == SESSION)
 			take_events();
 		else if (find(event.data.u64))
