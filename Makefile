@@ -82,7 +82,7 @@ check-unit: deps-build deps-vm
 	@selftests/check unit
 
 check-vm:	## selftests in a VM (KERNEL=6.1, 6.12, 7, debug or kcsan)
-check-vm: deps-build deps-vm
+check-vm: deps-build deps-vm $(if $(KERNEL),deps-kernels)
 	@selftests/check vm:$(or $(KERNEL),6.1)
 
 check-static:	## static checks, sanitizers, valgrind
