@@ -201,6 +201,34 @@ static inline int client_open(struct client *c)
 	return err ? err : c->family ? 0 : -ENOENT;
 }
 
+static inline void client_group_cb(const struct nlmsghdr *nlh, void *arg)
+{
+	const struct nlattr *attr, *group, *member;
+
+	mnl_attr_for_each(attr, nlh, sizeof(struct genlmsghdr)) {
+		if (mnl_attr_get_type(attr) != CTRL_ATTR_MCAST_GROUPS)
+			continue;
+		mnl_attr_for_each_nested(group, attr)
+			mnl_attr_for_each_nested(member, group)
+				if (mnl_attr_get_type(member) == CTRL_ATTR_MCAST_GRP_ID)
+					*(int *)arg = mnl_attr_get_u32(member);
+	}
+}
+
+/* Get what any session's receiver gets. */
+static inline int client_monitor(struct client *c)
+{
+	struct nlmsghdr *nlh = client_msg(c, GENL_ID_CTRL, CTRL_CMD_GETFAMILY, NLM_F_ACK);
+	int group = 0, err;
+
+	mnl_attr_put_strz(nlh, CTRL_ATTR_FAMILY_NAME, SOCKBEAT_FAMILY_NAME);
+	err = client_talk(c, nlh, client_group_cb, &group);
+	if (err || !group)
+		return err ? err : -ENOENT;
+	return mnl_socket_setsockopt(c->nl, NETLINK_ADD_MEMBERSHIP, &group, sizeof(group)) ?
+	       -errno : 0;
+}
+
 static inline uint32_t client_port(struct client *c)
 {
 	return mnl_socket_get_portid(c->nl);
