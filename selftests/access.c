@@ -281,38 +281,25 @@ TEST_F(access, monitor_is_the_administrators)
 	ASSERT_EQ(0, seteuid(0));
 }
 
-static long long total(const char *name)
-{
-	char path[96], text[32] = "";
-	int fd;
-
-	snprintf(path, sizeof(path), "/sys/kernel/sockbeat/%s", name);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0 || read(fd, text, sizeof(text) - 1) < 0)
-		return -1;
-	close(fd);
-	return atoll(text);
-}
-
 /* Anyone may read them, nobody write; they outlive their sessions. */
 TEST_F(access, totals)
 {
-	long long added = total("added"), live = total("live"), sessions = total("sessions");
+	long long added = client_total("added"), live = client_total("live"), sessions = client_total("sessions");
 
 	EXPECT_LE(1, added);
 	EXPECT_LE(1, live);
 	EXPECT_LE(1, sessions);
 	ASSERT_EQ(0, seteuid(OTHER));
-	EXPECT_EQ(added, total("added"));
+	EXPECT_EQ(added, client_total("added"));
 	ASSERT_EQ(0, seteuid(0));
 	EXPECT_GT(0, open("/sys/kernel/sockbeat/added", O_WRONLY));
 	close(self->session);
 	self->session = -1;
-	EXPECT_EQ(added, total("added"));
-	EXPECT_EQ(live - 1, total("live"));
-	EXPECT_EQ(sessions - 1, total("sessions"));
-	EXPECT_EQ(total("added"), total("live") + total("silent") + total("gone") +
-		  total("recycling") + total("deleted") + total("recycled"));
+	EXPECT_EQ(added, client_total("added"));
+	EXPECT_EQ(live - 1, client_total("live"));
+	EXPECT_EQ(sessions - 1, client_total("sessions"));
+	EXPECT_EQ(client_total("added"), client_total("live") + client_total("silent") + client_total("gone") +
+		  client_total("recycling") + client_total("deleted") + client_total("recycled"));
 }
 
 /* Filters of a dump, and what is said to wrong ones. */

@@ -6,9 +6,10 @@
  *
  * For kernels with fault injection, as that of `make check-debug` is.  With
  * SOCKBEAT_TEST_SITES, a file that lists the calls in the module that allocate,
- * it prints how many of them have failed.
+ * each of them fails once by its place, too.
  */
 #define _GNU_SOURCE
+#include <sched.h>
 #include <sys/mman.h>
 #include "client.h"
 #include "tcp.h"
@@ -18,6 +19,7 @@
 #define DEBUG	"/sys/kernel/debug/"
 #define EACH	"for f in failslab fail_page_alloc; do cd " DEBUG "$f && "
 #define PEERS	40
+#define REPLY_BYTES	64
 
 FIXTURE(fault) {
 	struct client c;	/* requests */
@@ -192,6 +194,7 @@ static int session_bind(FIXTURE_DATA(fault) *self, uint64_t *handle)
 static int profile_set(FIXTURE_DATA(fault) *self, uint64_t *handle)
 {
 	struct nlmsghdr *nlh = client_cmd(&self->c, SOCKBEAT_CMD_PROFILE_SET);
+	static const char reply[REPLY_BYTES] = "pong";
 	struct nlattr *profile, *pattern;
 
 	mnl_attr_put_u32(nlh, SOCKBEAT_A_SESSION_FD, self->session);
@@ -199,7 +202,7 @@ static int profile_set(FIXTURE_DATA(fault) *self, uint64_t *handle)
 	mnl_attr_put_u32(nlh, SOCKBEAT_A_PROFILE_ID, 1);
 	pattern = mnl_attr_nest_start(nlh, SOCKBEAT_A_PROFILE_PATTERN);
 	mnl_attr_put(nlh, SOCKBEAT_A_PATTERN_VALUE, 4, "ping");
-	mnl_attr_put(nlh, SOCKBEAT_A_PATTERN_REPLY, 4, "pong");
+	mnl_attr_put(nlh, SOCKBEAT_A_PATTERN_REPLY, sizeof(reply), reply);
 	mnl_attr_nest_end(nlh, pattern);
 	mnl_attr_nest_end(nlh, profile);
 	return client_talk(&self->c, nlh, NULL, NULL);
@@ -412,27 +415,250 @@ TEST_F(fault, answers)
 	ASSERT_NE(MAP_FAILED, slots);
 	ASSERT_EQ(0, profile_set(self, NULL));
 	ASSERT_EQ(0, peer_add(self, &handle));
+	slots[(uint32_t)handle] = (struct sockbeat_slot){ .generation = handle >> 32 };
 	ASSERT_EQ(0, faults_in_module(100));
 	for (i = 0; i < 20; i++)
 		ASSERT_EQ(4, send(self->pair[0].client, "ping", 4, 0));
 	for (i = 0; i < 20; i++)
 		EXPECT_EQ(4, recv(self->pair[0].server, byte, 4, MSG_WAITALL));
 	ASSERT_EQ(0, faults_in_module(0));
-	EXPECT_LT(0, client_stat(&self->c, self->session, SOCKBEAT_A_STATS_PASS_MEMORY) +
-		  client_stat(&self->c, self->session, SOCKBEAT_A_STATS_PASS_POSITION));
+	EXPECT_LT(0, client_stat(&self->c, self->session, SOCKBEAT_A_STATS_PASS_MEMORY));
+	EXPECT_EQ(0, client_stat(&self->c, self->session, SOCKBEAT_A_STATS_ANSWERED));
 	munmap(slots, PEERS * sizeof(*slots));
 }
 
-/* Last: what all of them have reached. */
-TEST_F(fault, sites)
-{
-	int hit, all;
+static const char *const kinds[] = { "failslab", "fail_page_alloc" };
 
-	hit = sites_print(&all);
-	if (!all)
+/* Write a number to a file of both kinds of faults, without a process that would
+ * be delayed by them.
+ */
+static int put_faults(const char *name, unsigned long value)
+{
+	char path[128], text[32];
+	int i, fd, err = 0;
+
+	for (i = 0; i < 2; i++) {
+		snprintf(path, sizeof(path), DEBUG "%s/%s", kinds[i], name);
+		snprintf(text, sizeof(text), strncmp(name, "require", 7) ? "%lu" : "%#lx", value);
+		fd = open(path, O_WRONLY | O_CLOEXEC);
+		if (fd < 0 || write(fd, text, strlen(text)) < 0)
+			err = -errno;
+		close(fd);
+	}
+	return err;
+}
+
+/* One call in the module, by the address that it returns to, fails once: where
+ * this task makes it, or anyone.  Of each allocation meanwhile the backtrace is
+ * looked at, which for all of the system takes a while.
+ */
+static int fail_at(unsigned long address, bool by_anyone)
+{
+	if (put_faults("probability", 0) || put_faults("interval", 1) || put_faults("times", 1) ||
+	    put_faults("space", 0) || put_faults("verbose", 0) || put_faults("task-filter", !by_anyone) ||
+	    put_faults("require-start", address) || put_faults("require-end", address + 1))
+		return -1;
+	return put_faults("probability", 100);
+}
+
+/* Disarm it, and say whether it has failed. */
+static bool has_failed(void)
+{
+	char path[128], text[16];
+	bool failed = false;
+	int i, fd;
+
+	put_faults("probability", 0);
+	for (i = 0; i < 2; i++) {
+		snprintf(path, sizeof(path), DEBUG "%s/times", kinds[i]);
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		text[0] = '1';
+		if (fd < 0 || read(fd, text, sizeof(text)) <= 0)
+			perror(path);
+		close(fd);
+		failed |= text[0] == '0';
+	}
+	return failed;
+}
+
+/* A page of slots, of a session of its own: who cannot have it tries again. */
+static int slot_touched(FIXTURE_DATA(fault) *self, uint64_t *handle)
+{
+	int session = client_session_new(&self->c, 300, 1000, 0, SOCKBEAT_TRIGGER_EDGE, NULL);
+	volatile struct sockbeat_slot *slots;
+
+	if (session < 0)
+		return session;
+	slots = mmap(NULL, sizeof(*slots), PROT_READ | PROT_WRITE, MAP_SHARED, session, 0);
+	slots->beat_ms = 1;
+	munmap((void *)slots, sizeof(*slots));
+	close(session);
+	return 0;
+}
+
+/* Heartbeats until the memory for answers that a processor has is used up; each
+ * is answered or left to the application.
+ */
+static int answered(FIXTURE_DATA(fault) *self, uint64_t *handle)
+{
+	struct sockbeat_slot *slots = mmap(NULL, PEERS * sizeof(*slots), PROT_READ | PROT_WRITE,
+					   MAP_SHARED, self->session, 0);
+	struct pollfd fds[2] = { { self->pair[0].client, POLLIN }, { self->pair[0].server, POLLIN } };
+	char bytes[REPLY_BYTES];
+	bool left = false;
+	int i, err = 0;
+
+	slots[(uint32_t)*handle] = (struct sockbeat_slot){ .generation = *handle >> 32 };
+	for (i = 0; i < 2 * 32768 / REPLY_BYTES && !left && !err; i++) {
+		if (send(fds[0].fd, "ping", 4, 0) != 4 || poll(fds, 2, 20000) <= 0)
+			err = -ETIMEDOUT;
+		else if (fds[1].revents)
+			left = recv(fds[1].fd, bytes, 4, 0) == 4;
+		else
+			err = recv(fds[0].fd, bytes, sizeof(bytes), MSG_WAITALL) == sizeof(bytes) ? 0 : -EPROTO;
+	}
+	munmap(slots, PEERS * sizeof(*slots));
+	return err;
+}
+
+/* A quarantine, by way of what ends sockets later. */
+static int retired(FIXTURE_DATA(fault) *self, uint64_t *handle)
+{
+	int err = client_retire(&self->c, self->session, SOCKBEAT_CMD_PEER_RECYCLE, handle, 1,
+				&(struct recycle_conf){ 1, SOCKBEAT_END_ABORT });
+
+	if (!err)
+		*handle = 0;
+	return err;
+}
+
+/* Silence, what is done about it, and the news of both. */
+static int ended(FIXTURE_DATA(fault) *self, uint64_t *handle)
+{
+	struct peer_conf conf = { 100, KEEP, KEEP, 0 };
+	int err = client_session_bind(&self->sink, self->session);
+	uint64_t silent = 0, end_ms = now_ms() + 30000;
+	struct event ev = {};
+
+	if (!err)
+		err = client_add1(&self->c, self->session, self->pair[1].server, &conf, &silent);
+	while (!err && (ev.kind != SOCKBEAT_EVENT_KIND_GONE || ev.handle != silent)) {
+		if (now_ms() > end_ms)
+			err = -ETIMEDOUT;
+		client_event(&self->sink, &ev, 100);
+	}
+	if (silent)
+		client_del(&self->c, self->session, silent);
+	return err;
+}
+
+/* All that reaches a call that allocates. */
+static const struct {
+	const char *name;
+	request_fn *fn;
+	bool by_anyone;
+} reaches[] = {
+	{ "session-new", session_new }, { "slot page", slot_touched }, { "session-get", session_get },
+	{ "profile-set", profile_set }, { "peer-add", peer_add }, { "peer-set", peer_set },
+	{ "dump by id", dump_by_id }, { "act", ended, true }, { "answers", answered, true },
+	{ "recycle", retired },
+};
+
+/* The address of a "FUNCTION+0xOFFSET" of the module, 0 for none. */
+static unsigned long address_of(const char *site)
+{
+	unsigned long address, found = 0;
+	FILE *file = fopen("/proc/kallsyms", "r");
+	size_t len = strcspn(site, "+");
+	char line[512], name[256];
+
+	while (file && !found && fgets(line, sizeof(line), file)) {
+		if (sscanf(line, "%lx %*c %255s", &address, name) == 2 && strstr(line, "[sockbeat]") &&
+		    strlen(name) == len && !strncmp(name, site, len))
+			found = address + strtoul(site + len + 1, NULL, 16);
+	}
+	if (file)
+		fclose(file);
+	return found;
+}
+
+/* Whether a call that is to fail is reached, and how that is borne. */
+static bool fails_at(struct __test_metadata *_metadata, FIXTURE_DATA(fault) *self,
+		     unsigned long address)
+{
+	struct picture before;
+	uint64_t handle = 0;
+	bool failed = false;
+	unsigned int i;
+	int err;
+
+	for (i = 0; i < 2; i++) {
+		tcp_pair_close(&self->pair[i]);
+		ASSERT_EQ(0, tcp_pair(&self->pair[i]));
+	}
+	ASSERT_EQ(0, profile_set(self, NULL));
+	for (i = 0; i < sizeof(reaches) / sizeof(reaches[0]) && !failed; i++) {
+		take_picture(_metadata, self, &before);
+		ASSERT_EQ(0, fail_at(address, reaches[i].by_anyone));
+		err = reaches[i].fn(self, &handle);
+		failed = has_failed();
+		if (failed && err)
+			check_refused(_metadata, self, reaches[i].name, 1, err, false, &before);
+		else
+			EXPECT_EQ(0, err) TH_LOG("%s: %s %s", reaches[i].name, strerror(-err), self->c.why);
+	}
+	if (handle)
+		EXPECT_EQ(0, client_del(&self->c, self->session, handle));
+	return failed;
+}
+
+/* Those that nothing can make fail: memory by processor comes from what is there,
+ * and a hash table is asked for more only in the middle of being resized.
+ */
+static bool cannot_fail(const char *called)
+{
+	return !strncmp(called, "pcpu_alloc", 10) || !strcmp(called, "rhashtable_insert_slow");
+}
+
+TEST_F_TIMEOUT(fault, sites, 1200)
+{
+	const char *path = getenv("SOCKBEAT_TEST_SITES");
+	FILE *list = path ? fopen(path, "r") : NULL;
+	char site[256], called[256];
+	unsigned long address;
+	struct client monitor;
+	int n = 0, all = 0;
+	cpu_set_t cpu;
+
+	if (!list)
 		SKIP(return, "no list of the module's allocations");
-	/* Of those that ask for silence (__GFP_NOWARN) the log says nothing. */
-	EXPECT_LT(0, hit);
+	CPU_ZERO(&cpu);
+	CPU_SET(0, &cpu);
+	ASSERT_EQ(0, sched_setaffinity(0, sizeof(cpu), &cpu));
+	ASSERT_EQ(0, sh("echo 1 >/proc/%d/make-it-fail", getpid()));
+	/* Who listens for all gets a copy of each message. */
+	ASSERT_EQ(0, client_open(&monitor));
+	ASSERT_EQ(0, client_monitor(&monitor));
+	ASSERT_EQ(0, client_setting(&self->c, self->session, 0, SOCKBEAT_A_SESSION_ACTION,
+				    SOCKBEAT_ACTION_ABORT));
+	ASSERT_EQ(0, client_setting(&self->c, self->session, 0, SOCKBEAT_A_SESSION_ACT_AFTER_MS, 100));
+	while (fscanf(list, "%255s %255s", site, called) == 2) {
+		all++;
+		address = address_of(site);
+		ASSERT_NE(0, address) TH_LOG("%s is not in the module", site);
+		if (cannot_fail(called)) {
+			TH_LOG("not tried: %s, of %s", called, site);
+			continue;
+		}
+		if (fails_at(_metadata, self, address))
+			n++;
+		else
+			EXPECT_TRUE(false) TH_LOG("never failed: %s, of %s", called, site);
+		ASSERT_EQ(0, kmsg_take());
+	}
+	TH_LOG("%d of %d calls that allocate have failed", n, all);
+	client_close(&monitor);
+	fclose(list);
 }
 
 TEST_HARNESS_MAIN

@@ -2,7 +2,7 @@
 /*
  * The kernel's log, read by a test that provokes what would look like trouble on
  * the console: fault injection's backtraces, out of memory.  What is trouble all
- * the same the test finds here; and which of the module's allocations failed.
+ * the same the test finds here.
  */
 #ifndef SELFTESTS_KMSG_H
 #define SELFTESTS_KMSG_H
@@ -15,8 +15,6 @@
 #include <string.h>
 #include <sys/klog.h>
 #include <unistd.h>
-
-#define SITES_HIT	"/tmp/fault-sites"	/* one in a line, many times */
 
 static int kmsg_fd = -1;
 
@@ -46,11 +44,8 @@ static inline bool kmsg_is_trouble(const char *text)
 /* Take in what the log has by now; returns how much trouble there was. */
 static inline int kmsg_take(void)
 {
-	static bool in_trace;
-	char line[2048], site[256];
-	FILE *hit = fopen(SITES_HIT, "a");
+	char line[2048], *text;
 	int trouble = 0;
-	char *text;
 	ssize_t len;
 
 	while ((len = read(kmsg_fd, line, sizeof(line) - 1)) > 0 || errno == EPIPE) {
@@ -58,20 +53,11 @@ static inline int kmsg_take(void)
 		text = strchr(line, ';');
 		if (!text)
 			continue;
-		if (strstr(text, "FAULT_INJECTION: forcing")) {
-			in_trace = true;
-		} else if (in_trace && !strchr(text, '?') && strstr(text, "[sockbeat]")) {
-			/* The innermost one is where it was asked for. */
-			if (hit && sscanf(text + 1, " %255[^/]/", site) == 1)
-				fprintf(hit, "%s\n", site);
-			in_trace = false;
-		} else if (kmsg_is_trouble(text)) {
+		if (kmsg_is_trouble(text)) {
 			fprintf(stderr, "# %s", text + 1);
 			trouble++;
 		}
 	}
-	if (hit)
-		fclose(hit);
 	return trouble;
 }
 
@@ -82,43 +68,6 @@ static inline int kmsg_end(void)
 	close(kmsg_fd);
 	klogctl(8, NULL, 6);
 	return trouble;
-}
-
-static inline bool sites_has(FILE *hit, const char *site)
-{
-	char line[256];
-
-	rewind(hit);
-	while (fgets(line, sizeof(line), hit)) {
-		line[strcspn(line, "\n")] = '\0';
-		if (!strcmp(line, site))
-			return true;
-	}
-	return false;
-}
-
-/* How many of the listed sites were hit; those that were not are named. */
-static inline int sites_print(int *all)
-{
-	const char *path = getenv("SOCKBEAT_TEST_SITES");
-	FILE *list = path ? fopen(path, "r") : NULL, *hit = fopen(SITES_HIT, "r");
-	char site[256], called[256];
-	int n = 0;
-
-	*all = 0;
-	while (list && hit && fscanf(list, "%255s %255s", site, called) == 2) {
-		++*all;
-		if (sites_has(hit, site))
-			n++;
-		else
-			printf("# never failed: %s, of %s\n", called, site);
-	}
-	printf("# %d of %d calls that allocate have failed\n", n, *all);
-	if (list)
-		fclose(list);
-	if (hit)
-		fclose(hit);
-	return n;
 }
 
 #endif /* SELFTESTS_KMSG_H */
