@@ -213,7 +213,7 @@ FIXTURE_SETUP(race)
 	ASSERT_EQ(0, kmsg_begin());
 	ASSERT_EQ(0, client_open(&self->c));
 	ASSERT_EQ(0, client_open(&self->sink));
-	self->session = client_session_new(&self->sink, PEERS, 60000, 0, SOCKBEAT_TRIGGER_EDGE, NULL);
+	self->session = client_session_new(&self->sink, PEERS, 3600000, 0, SOCKBEAT_TRIGGER_EDGE, NULL);
 	ASSERT_LE(0, self->session);
 	ASSERT_EQ(0, tcp_pairs(AF_INET, self->pair, PEERS));
 	for (i = 0; i < PEERS; i++)
@@ -255,7 +255,7 @@ static void check_aside(struct __test_metadata *_metadata, FIXTURE_DATA(race) *s
 		ASSERT_GT(PEERS / 4, ev.handle & 0xffff);
 		EXPECT_EQ(1, ++told[ev.handle & 0xffff]);
 	}
-	conf.timeout_ms = 60000;
+	conf.timeout_ms = 3600000;
 	for (i = 0; i < PEERS / 4; i++) {
 		ASSERT_EQ(0, client_set(&self->c, self->session, self->handle[i], &conf));
 		ASSERT_TRUE(client_event(&self->sink, &ev, 60000));
