@@ -90,6 +90,26 @@ static struct file *sb_session_by_id(struct sk_buff *skb, const struct nlattr *a
 	return ERR_PTR(-ENOENT);
 }
 
+static struct file *sb_session_by_fd(struct sk_buff *skb, const struct nlattr *attr,
+				     struct netlink_ext_ack *extack)
+{
+	struct file *file;
+
+	if (!sb_sender_trusted(skb, extack))
+		return ERR_PTR(-EPERM);
+	file = fget(nla_get_s32(attr));
+	if (!file) {
+		NL_SET_ERR_MSG_ATTR(extack, attr, "session fd is not open");
+		return ERR_PTR(-EBADF);
+	}
+	if (!sb_session_of(file)) {
+		fput(file);
+		NL_SET_ERR_MSG_ATTR(extack, attr, "fd is not a sockbeat session");
+		return ERR_PTR(-EINVAL);
+	}
+	return file;
+}
+
 /**
  * sb_session_file - the file that a request names as its session
  * @skb: the request
@@ -115,29 +135,14 @@ struct file *sb_session_file(struct sk_buff *skb, const struct nlmsghdr *nlh,
 		NL_SET_ERR_MSG_ATTR(extack, attr, "request names its session twice");
 		return ERR_PTR(-EINVAL);
 	}
-	if (id) {
-		file = sb_session_by_id(skb, id, extack);
-		if (!IS_ERR(file))
-			sb_event_wait(sb_session_of(file));
-		return file;
-	}
-	if (!attr) {
+	if (!attr && !id) {
 		NL_SET_ERR_MSG(extack, "request names no session fd");
 		return ERR_PTR(-EINVAL);
 	}
-	if (!sb_sender_trusted(skb, extack))
-		return ERR_PTR(-EPERM);
-	file = fget(nla_get_s32(attr));
-	if (!file) {
-		NL_SET_ERR_MSG_ATTR(extack, attr, "session fd is not open");
-		return ERR_PTR(-EBADF);
-	}
-	if (!sb_session_of(file)) {
-		fput(file);
-		NL_SET_ERR_MSG_ATTR(extack, attr, "fd is not a sockbeat session");
-		return ERR_PTR(-EINVAL);
-	}
-	sb_event_wait(sb_session_of(file));
+	file = id ? sb_session_by_id(skb, id, extack) :
+		    sb_session_by_fd(skb, attr, extack);
+	if (!IS_ERR(file))
+		sb_event_wait(sb_session_of(file));
 	return file;
 }
 
