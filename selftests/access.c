@@ -10,6 +10,7 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include "client.h"
+#include "param.h"
 #include "tcp.h"
 #include "harness.h"
 
@@ -284,22 +285,24 @@ TEST_F(access, monitor_is_the_administrators)
 /* Anyone may read them, nobody write; they outlive their sessions. */
 TEST_F(access, totals)
 {
-	long long added = client_total("added"), live = client_total("live"), sessions = client_total("sessions");
+	long added = counter_read("added"), live = counter_read("live");
+	long sessions = counter_read("sessions");
 
 	EXPECT_LE(1, added);
 	EXPECT_LE(1, live);
 	EXPECT_LE(1, sessions);
 	ASSERT_EQ(0, seteuid(OTHER));
-	EXPECT_EQ(added, client_total("added"));
+	EXPECT_EQ(added, counter_read("added"));
 	ASSERT_EQ(0, seteuid(0));
-	EXPECT_GT(0, open("/sys/kernel/sockbeat/added", O_WRONLY));
+	EXPECT_GT(0, open(COUNTERS "added", O_WRONLY));
 	close(self->session);
 	self->session = -1;
-	EXPECT_EQ(added, client_total("added"));
-	EXPECT_EQ(live - 1, client_total("live"));
-	EXPECT_EQ(sessions - 1, client_total("sessions"));
-	EXPECT_EQ(client_total("added"), client_total("live") + client_total("silent") + client_total("gone") +
-		  client_total("recycling") + client_total("deleted") + client_total("recycled"));
+	EXPECT_EQ(added, counter_read("added"));
+	EXPECT_EQ(live - 1, counter_read("live"));
+	EXPECT_EQ(sessions - 1, counter_read("sessions"));
+	EXPECT_EQ(counter_read("added"),
+		  counter_read("live") + counter_read("silent") + counter_read("gone") +
+		  counter_read("recycling") + counter_read("deleted") + counter_read("recycled"));
 }
 
 /* Filters of a dump, and what is said to wrong ones. */

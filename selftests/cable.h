@@ -39,25 +39,26 @@ static inline void cable_remove(struct cable *cable)
 	close(cable->away);
 }
 
-static inline int cable_tc(struct cable *cable, const char *what)
+/* @which tells one of several cables, whose ends are home@which and away@which. */
+static inline int cable_tc(struct cable *cable, const char *which, const char *what)
 {
-	int err = sh("tc qdisc %s dev home root netem loss 100%%", what);
+	int err = sh("tc qdisc %s dev home%s root netem loss 100%%", what, which);
 
 	if (netns_enter(cable->away))
 		return -1;
-	err |= sh("tc qdisc %s dev away root netem loss 100%%", what);
+	err |= sh("tc qdisc %s dev away%s root netem loss 100%%", what, which);
 	return netns_enter(cable->home) ? -1 : err;
 }
 
 /* Drop every packet in both directions: no FIN, no RST, no error. */
 static inline int cable_pull(struct cable *cable)
 {
-	return cable_tc(cable, "add");
+	return cable_tc(cable, "", "add");
 }
 
 static inline int cable_plug(struct cable *cable)
 {
-	return cable_tc(cable, "del");
+	return cable_tc(cable, "", "del");
 }
 
 static inline int cable_connect(struct cable *cable, struct pair *pair)

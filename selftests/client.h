@@ -8,7 +8,6 @@
 #define SELFTESTS_CLIENT_H
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -319,20 +318,6 @@ static inline uint64_t client_stat(struct client *c, int session, int type)
 	struct session_reply r;
 
 	return client_session_get(c, session, &r) ? UINT64_MAX : r.stats.v[type];
-}
-
-/* A counter of the machine; -1 where there is none. */
-static inline long long client_total(const char *name)
-{
-	char path[96], text[32] = "";
-	int fd;
-
-	snprintf(path, sizeof(path), "/sys/kernel/sockbeat/%s", name);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0 || read(fd, text, sizeof(text) - 1) < 0)
-		return -1;
-	close(fd);
-	return atoll(text);
 }
 
 static inline int client_session_bind(struct client *c, int session)

@@ -156,34 +156,13 @@ TEST_F(session, adopted_while_the_predecessor_retires)
 	sockbeat_close(old);
 }
 
-/* The netlink sockets of this process. */
 #define PREEMPT		"/sys/kernel/debug/sched/preempt"
 #define WORK_CPUS	"/sys/devices/virtual/workqueue/cpumask"
-
-static int put(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC), err = 0;
-
-	if (fd < 0 || write(fd, text, strlen(text)) < 0)
-		err = -errno;
-	close(fd);
-	return err;
-}
-
-static bool get(const char *path, char *text, size_t len)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? -1 : read(fd, text, len - 1);
-
-	close(fd);
-	text[n > 0 ? n : 0] = '\0';
-	return n > 0;
-}
 
 /* The mode in force, as in "none (voluntary) full". */
 static char *preempt_mode(char *text, size_t len)
 {
-	char *mode = get(PREEMPT, text, len) ? strchr(text, '(') : NULL;
+	char *mode = file_read(PREEMPT, text, len) ? strchr(text, '(') : NULL;
 
 	return mode ? strtok(mode + 1, ")") : NULL;
 }
@@ -206,19 +185,20 @@ TEST_F(session, told_is_done)
 	CPU_SET(0, &cpu);
 	ASSERT_EQ(0, sched_setaffinity(0, sizeof(cpu), &cpu));
 	ASSERT_EQ(0, sched_setscheduler(0, SCHED_FIFO, &first));
-	ASSERT_TRUE(get(WORK_CPUS, cpus, sizeof(cpus)));
-	ASSERT_EQ(0, put(WORK_CPUS, "1"));
-	ASSERT_EQ(0, put(PREEMPT, "full"));
+	ASSERT_TRUE(file_read(WORK_CPUS, cpus, sizeof(cpus)));
+	ASSERT_EQ(0, file_write(WORK_CPUS, "1"));
+	ASSERT_EQ(0, file_write(PREEMPT, "full"));
 	while (recycled < 20) {
 		handle = add(_metadata, self, self->v4.server, 0);
 		retire(_metadata, self, handle, 1);
 		event_of(_metadata, self, RECYCLED, handle, 1);
 		EXPECT_EQ(++recycled, stats_of(_metadata, self).recycled);
 	}
-	EXPECT_EQ(0, put(PREEMPT, mode));
-	EXPECT_EQ(0, put(WORK_CPUS, cpus));
+	EXPECT_EQ(0, file_write(PREEMPT, mode));
+	EXPECT_EQ(0, file_write(WORK_CPUS, cpus));
 }
 
+/* The netlink sockets of this process. */
 static void set_rcvbufs(SELF, int bytes)
 {
 	int fd, domain, found = 0;

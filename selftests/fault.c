@@ -9,17 +9,48 @@
  * each of them fails once by its place, too.
  */
 #define _GNU_SOURCE
+#include <limits.h>
 #include <sched.h>
 #include <sys/mman.h>
 #include "client.h"
 #include "tcp.h"
 #include "kmsg.h"
+#include "param.h"
 #include "harness.h"
 
 #define DEBUG	"/sys/kernel/debug/"
-#define EACH	"for f in failslab fail_page_alloc; do cd " DEBUG "$f && "
+
+static const char *const kinds[] = { "failslab", "fail_page_alloc" };
+
 #define PEERS	40
 #define REPLY_BYTES	64
+
+/* Write a number to a file of both kinds of faults, without a process that would
+ * be delayed by them.
+ */
+static int put_faults(const char *name, unsigned long value)
+{
+	char path[128], text[32];
+	int i, err = 0;
+
+	snprintf(text, sizeof(text), "%lu", value);
+	for (i = 0; i < 2 && !err; i++) {
+		snprintf(path, sizeof(path), DEBUG "%s/%s", kinds[i], name);
+		err = file_write(path, text);
+	}
+	return err;
+}
+
+/* Make ready for faults, so many at most, where a backtrace has an address from
+ * @start to before @end: of this task's allocations, or anyone's.
+ */
+static int fault_where(unsigned long start, unsigned long end, int times, bool by_anyone)
+{
+	if (put_faults("probability", 0) || put_faults("interval", 1) || put_faults("times", times) ||
+	    put_faults("space", 0) || put_faults("verbose", 0) || put_faults("task-filter", !by_anyone))
+		return -1;
+	return put_faults("require-start", start) || put_faults("require-end", end) ? -1 : 0;
+}
 
 FIXTURE(fault) {
 	struct client c;	/* requests */
@@ -37,8 +68,9 @@ FIXTURE_SETUP(fault)
 	self->nth = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
 	if (self->nth < 0)
 		SKIP(return, "this kernel injects no faults");
-	ASSERT_EQ(0, sh(EACH "echo 0 >ignore-gfp-wait && echo 0 >verbose_ratelimit_interval_ms || exit 1; done"));
-	ASSERT_EQ(0, sh("echo 0 >" DEBUG "fail_page_alloc/min-order"));
+	ASSERT_EQ(0, put_faults("ignore-gfp-wait", 0));
+	ASSERT_EQ(0, put_faults("verbose_ratelimit_interval_ms", 0));
+	ASSERT_EQ(0, file_write(DEBUG "fail_page_alloc/min-order", "0"));
 	ASSERT_EQ(0, kmsg_begin());
 	ASSERT_EQ(0, client_open(&self->c));
 	ASSERT_EQ(0, client_open(&self->sink));
@@ -344,21 +376,18 @@ TEST_F(fault, slot_page)
 /* A part of what the module asks for in its own work is refused. */
 static int faults_in_module(int percent)
 {
-	return sh(EACH "echo %d >probability || exit 1; done", percent);
+	return put_faults("probability", percent);
 }
 
 static int ready_faults_in_module(void)
 {
+	unsigned long text;
 	FILE *file = fopen("/sys/module/sockbeat/sections/.text", "r");
-	unsigned long text = 0;
 
 	if (!file || fscanf(file, "%lx", &text) != 1)
 		return -1;
 	fclose(file);
-	return sh(EACH "echo 0 >probability && echo 1 >interval && echo -1 >times && echo 0 >space &&"
-		  "echo N >task-filter &&"
-		  "echo %#lx >require-start && echo %#lx >require-end || exit 1; done",
-		  text, text + 0x40000);
+	return fault_where(text, text + 0x40000, INT_MAX, true);
 }
 
 /* Silence, what the kernel does about it, quarantine and their news. */
@@ -427,58 +456,20 @@ TEST_F(fault, answers)
 	munmap(slots, PEERS * sizeof(*slots));
 }
 
-static const char *const kinds[] = { "failslab", "fail_page_alloc" };
-
-/* Write a number to a file of both kinds of faults, without a process that would
- * be delayed by them.
- */
-static int put_faults(const char *name, unsigned long value)
-{
-	char path[128], text[32];
-	int i, fd, err = 0;
-
-	for (i = 0; i < 2; i++) {
-		snprintf(path, sizeof(path), DEBUG "%s/%s", kinds[i], name);
-		snprintf(text, sizeof(text), strncmp(name, "require", 7) ? "%lu" : "%#lx", value);
-		fd = open(path, O_WRONLY | O_CLOEXEC);
-		if (fd < 0 || write(fd, text, strlen(text)) < 0)
-			err = -errno;
-		close(fd);
-	}
-	return err;
-}
-
 /* One call in the module, by the address that it returns to, fails once: where
  * this task makes it, or anyone.  Of each allocation meanwhile the backtrace is
  * looked at, which for all of the system takes a while.
  */
 static int fail_at(unsigned long address, bool by_anyone)
 {
-	if (put_faults("probability", 0) || put_faults("interval", 1) || put_faults("times", 1) ||
-	    put_faults("space", 0) || put_faults("verbose", 0) || put_faults("task-filter", !by_anyone) ||
-	    put_faults("require-start", address) || put_faults("require-end", address + 1))
-		return -1;
-	return put_faults("probability", 100);
+	return fault_where(address, address + 1, 1, by_anyone) || put_faults("probability", 100);
 }
 
 /* Disarm it, and say whether it has failed. */
 static bool has_failed(void)
 {
-	char path[128], text[16];
-	bool failed = false;
-	int i, fd;
-
 	put_faults("probability", 0);
-	for (i = 0; i < 2; i++) {
-		snprintf(path, sizeof(path), DEBUG "%s/times", kinds[i]);
-		fd = open(path, O_RDONLY | O_CLOEXEC);
-		text[0] = '1';
-		if (fd < 0 || read(fd, text, sizeof(text)) <= 0)
-			perror(path);
-		close(fd);
-		failed |= text[0] == '0';
-	}
-	return failed;
+	return !file_number(DEBUG "failslab/times") || !file_number(DEBUG "fail_page_alloc/times");
 }
 
 /* A page of slots, of a session of its own: who cannot have it tries again. */

@@ -8,12 +8,13 @@
 
 #include "owner.h"
 #include "offload.h"
+#include "param.h"
 #include "wire.h"
 
 TEST_F(offload, answered_and_never_seen)
 {
 	struct epoll_event event = { .events = EPOLLIN | EPOLLET };
-	long long total = client_total("answered");
+	long total = counter_read("answered");
 	int ep = epoll_create1(EPOLL_CLOEXEC);
 
 	ASSERT_EQ(0, epoll_ctl(ep, EPOLL_CTL_ADD, self->pair.server, &event));
@@ -21,13 +22,13 @@ TEST_F(offload, answered_and_never_seen)
 		expect_answered(_metadata, self);
 	ASSERT_EQ(0, epoll_wait(ep, &event, 1, 0));
 	ASSERT_EQ(100, stat_of(_metadata, self, SOCKBEAT_A_STATS_ANSWERED));
-	ASSERT_EQ(total + 100, client_total("answered"));
+	ASSERT_EQ(total + 100, counter_read("answered"));
 	close(ep);
 	/* A session's count outlives it. */
 	munmap(self->slots, 4 * sizeof(*self->slots));
 	close(self->session);
 	self->session = -1;
-	ASSERT_EQ(total + 100, client_total("answered"));
+	ASSERT_EQ(total + 100, counter_read("answered"));
 }
 
 TEST_F(offload, several_at_once)

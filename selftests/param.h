@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The module's tunables in sysfs.
+ * The module's tunables and counters in sysfs, and small files like them.
  */
 #ifndef SELFTESTS_PARAM_H
 #define SELFTESTS_PARAM_H
@@ -8,37 +8,67 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#define PARAMS "/sys/module/sockbeat/parameters/"
+#define PARAMS		"/sys/module/sockbeat/parameters/"
+#define COUNTERS	"/sys/kernel/sockbeat/"
 
-static inline int param_write(const char *name, const char *value)
+static inline int file_write(const char *path, const char *text)
 {
-	char path[128];
-	int fd, err = 0;
+	int fd = open(path, O_WRONLY | O_CLOEXEC), err = 0;
 
-	snprintf(path, sizeof(path), PARAMS "%s", name);
-	fd = open(path, O_WRONLY);
-	if (fd < 0 || write(fd, value, strlen(value)) < 0)
+	if (fd < 0 || write(fd, text, strlen(text)) < 0)
 		err = -errno;
 	close(fd);
 	return err;
 }
 
-static inline long param_read(const char *name)
+/* Its beginning as a text, empty where it cannot be read; true where it has any. */
+static inline bool file_read(const char *path, char *text, size_t size)
 {
-	char path[128], text[32] = "";
-	int fd;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t len = fd < 0 ? -1 : read(fd, text, size - 1);
+
+	close(fd);
+	text[len > 0 ? len : 0] = '\0';
+	return len > 0;
+}
+
+/* The number that it holds, or -1. */
+static inline long file_number(const char *path)
+{
+	char text[32];
+
+	return file_read(path, text, sizeof(text)) && isdigit(text[0]) ? atol(text) : -1;
+}
+
+static inline int param_write(const char *name, const char *value)
+{
+	char path[128];
 
 	snprintf(path, sizeof(path), PARAMS "%s", name);
-	fd = open(path, O_RDONLY);
-	if (fd < 0 || read(fd, text, sizeof(text) - 1) <= 0)
-		text[0] = '\0';
-	close(fd);
-	return isdigit(text[0]) ? atol(text) : -1;
+	return file_write(path, value);
+}
+
+static inline long param_read(const char *name)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), PARAMS "%s", name);
+	return file_number(path);
+}
+
+/* A counter of the machine. */
+static inline long counter_read(const char *name)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), COUNTERS "%s", name);
+	return file_number(path);
 }
 
 #endif /* SELFTESTS_PARAM_H */

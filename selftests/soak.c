@@ -12,9 +12,10 @@
 #include <inttypes.h>
 #include "sockbeatd.h"
 #include "cable.h"
+#include "param.h"
 #include "harness.h"
 
-#define SERVER_PORT	7400
+#define SERVER_PORT	"7400"
 #define TIMEOUT_MS	5000
 #define LOAD_OUT	"/tmp/soak-%s.json"
 
@@ -74,16 +75,17 @@ FIXTURE_TEARDOWN(soak)
 /* "... silent peer=ADDR:PORT ...": whose, and how often. */
 static void take_line(FIXTURE_DATA(soak) *self, const char *line)
 {
-	const char *peer = strstr(line, "silent peer=");
+	static const char mark[] = "silent peer=";
+	const char *peer = strstr(line, mark);
 
 	for (int i = 0; peer && i < GROUPS; i++) {
-		const char *port = peer + strlen("silent peer=") + strlen(groups[i].source);
+		const char *addr = peer + strlen(mark);
+		size_t len = strlen(groups[i].source);
 		uint8_t *found;
 
-		if (strncmp(port - strlen(groups[i].source), groups[i].source, strlen(groups[i].source)) ||
-		    *port != ':')
+		if (strncmp(addr, groups[i].source, len) || addr[len] != ':')
 			continue;
-		found = &groups[i].found[atoi(port + 1) & 65535];
+		found = &groups[i].found[atoi(addr + len + 1) & 65535];
 		if (i == ALIVE)
 			self->alarms++;
 		else if ((*found)++)
@@ -112,7 +114,7 @@ static bool follow(FIXTURE_DATA(soak) *self, long found, uint64_t until_ms)
 static void start_daemon(SELF)
 {
 	ASSERT_EQ(0, sockbeatd_start(&self->d, (const char *const[]){
-		"listen=0.0.0.0:7400", "timeout_ms=5000", "recycle_delay_ms=1000", "reactors=2", NULL }, 0))
+		"listen=0.0.0.0:" SERVER_PORT, "timeout_ms=5000", "recycle_delay_ms=1000", "reactors=2", NULL }, 0))
 		TH_LOG("%s", self->d.log);
 }
 
@@ -140,7 +142,7 @@ static void start_load(SELF, struct group *g)
 	int fd;
 
 	program_path("sockbeat-load", path);
-	snprintf(to, sizeof(to), "%s:%d", g->server, SERVER_PORT);
+	snprintf(to, sizeof(to), "%s:" SERVER_PORT, g->server);
 	snprintf(out, sizeof(out), LOAD_OUT, g->name);
 	memset(g->found, 0, sizeof(g->found));
 	unlink(out);
@@ -173,14 +175,6 @@ static int end_load(struct group *g, int sig)
 	return status;
 }
 
-static void cable(SELF, const char *what)
-{
-	ASSERT_EQ(0, sh("tc qdisc %s dev home1 root netem loss 100%%", what));
-	ASSERT_EQ(0, netns_enter(self->cable.away));
-	ASSERT_EQ(0, sh("tc qdisc %s dev away1 root netem loss 100%%", what));
-	ASSERT_EQ(0, netns_enter(self->cable.home));
-}
-
 static void round_of_deaths(SELF)
 {
 	long n = atoi(groups[STOPPED].clients) + atoi(groups[PULLED].clients);
@@ -189,14 +183,14 @@ static void round_of_deaths(SELF)
 	start_load(_metadata, self, &groups[PULLED]);
 	self->dead += n;
 	kill(groups[STOPPED].pid, SIGSTOP);
-	cable(_metadata, self, "add");
+	ASSERT_EQ(0, cable_tc(&self->cable, "1", "add"));
 	EXPECT_TRUE(follow(self, self->dead, now_ms() + TIMEOUT_MS + PATIENCE_MS))
 		TH_LOG("round %ld: only %ld of %ld found", self->rounds, self->found, self->dead);
 	/* Time for a second report, or a false one. */
 	follow(self, LONG_MAX, now_ms() + TIMEOUT_MS);
 	end_load(&groups[STOPPED], SIGKILL);
 	end_load(&groups[PULLED], SIGKILL);
-	cable(_metadata, self, "del");
+	ASSERT_EQ(0, cable_tc(&self->cable, "1", "del"));
 	self->rounds++;
 }
 
@@ -227,24 +221,17 @@ static long number_in(const char *path, const char *name)
 	return value;
 }
 
-static long count(const char *name)
-{
-	char path[128];
-
-	snprintf(path, sizeof(path), "/sys/kernel/sockbeat/%s", name);
-	return number_in(path, "");
-}
-
 /* Nothing is left in the kernel, and all that came went somewhere. */
 static void all_is_gone(SELF)
 {
 	uint64_t until_ms = now_ms() + PATIENCE_MS;
 
-	while (count("sessions") && now_ms() < until_ms)
+	while (counter_read("sessions") && now_ms() < until_ms)
 		usleep(20000);
-	EXPECT_EQ(0, count("sessions"));
-	EXPECT_EQ(0, count("live") + count("silent") + count("gone") + count("recycling"));
-	EXPECT_EQ(count("added"), count("deleted") + count("recycled"));
+	EXPECT_EQ(0, counter_read("sessions"));
+	EXPECT_EQ(0, counter_read("live") + counter_read("silent") + counter_read("gone") +
+		  counter_read("recycling"));
+	EXPECT_EQ(counter_read("added"), counter_read("deleted") + counter_read("recycled"));
 }
 
 /* Every other time it is killed, its clients at work. */
@@ -288,8 +275,10 @@ TEST_F_TIMEOUT(soak, all, 1000000)
 {
 	const char *told = getenv("SOCKBEAT_TEST_SECONDS");
 	uint64_t until_ms = now_ms() + 1000ull * (told ? atoi(told) : 60);
+	long silences = counter_read("silences");
+	long acts = counter_read("aborts") + counter_read("shutdowns");
 
-	if (access("/sys/kernel/sockbeat", F_OK))
+	if (access(COUNTERS, F_OK))
 		SKIP(return, "the module is not loaded");
 	setenv("SOCKBEAT_TEST_ENGINE", "kernel", 1);
 	start_daemon(_metadata, self);
@@ -309,8 +298,8 @@ TEST_F_TIMEOUT(soak, all, 1000000)
 	EXPECT_EQ(self->dead, self->found);
 	EXPECT_EQ(0, self->twice);
 	EXPECT_EQ(0, self->alarms);
-	EXPECT_EQ(self->dead, count("silences"));
-	EXPECT_EQ(0, count("aborts") + count("shutdowns"));
+	EXPECT_EQ(self->dead, counter_read("silences") - silences);
+	EXPECT_EQ(acts, counter_read("aborts") + counter_read("shutdowns"));
 }
 
 TEST_HARNESS_MAIN
