@@ -155,14 +155,36 @@ static int accept_from(struct reactor *r, int listen_fd, union address *from)
 		       SOCK_NONBLOCK | SOCK_CLOEXEC);
 }
 
+/* What accept() says of a client that is gone again, see accept(2): errors of
+ * its connection among them, which Linux hands out here.
+ */
+static bool is_of_client(int err)
+{
+	switch (err) {
+	case ECONNABORTED:
+	case EHOSTDOWN:
+	case EHOSTUNREACH:
+	case EINTR:
+	case ENETDOWN:
+	case ENETUNREACH:
+	case ENONET:
+	case ENOPROTOOPT:
+	case EOPNOTSUPP:
+	case EPROTO:
+	case ETIMEDOUT:
+		return true;
+	}
+	return false;
+}
+
 /* Whether accept() found nobody, or cannot go on for now. */
 static bool accept_ended(struct reactor *r, int err)
 {
-	if (err == EMFILE || err == ENFILE || err == ENOBUFS || err == ENOMEM) {
+	if (is_of_client(err))
+		return false;
+	if (err != EAGAIN)
 		pause_accept(r, strerror(err), &r->counters.accept_pauses);
-		return true;
-	}
-	return err == EAGAIN;	/* else the client's own failure, not ours */
+	return true;
 }
 
 /* Take clients off one listener into r->peers. Returns how many. */

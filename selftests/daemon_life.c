@@ -179,61 +179,6 @@ TEST_F(daemon, slots_are_used_again)
 	EXPECT_EQ(100, closed(self, "peer_close"));
 }
 
-TEST_F(daemon, out_of_descriptors)
-{
-	int fd[60];
-
-	START_LIMITED(32);
-	for (int i = 0; i < 60; i++) {
-		fd[i] = client(self);
-		ASSERT_TRUE(put(fd[i], wire_heartbeat, 8));
-	}
-	ASSERT_NE(NULL, log_wait(&self->d, "accept paused"));
-	/* They are served as others leave. */
-	for (int i = 0; i < 60; i++) {
-		ASSERT_TRUE(expect(fd[i], wire_heartbeat, 8)) {
-			TH_LOG("client %d", i);
-		}
-		close(fd[i]);
-	}
-	EXPECT_EQ(60, sockbeatd_stat_wait(&self->d, "closed", "peer_close", 60));
-	EXPECT_LE(1, sockbeatd_stat(&self->d, "", "accept_pauses"));
-}
-
-static long cpu_ticks(pid_t pid)
-{
-	unsigned long user = 0, system = 0;
-	char path[32];
-	FILE *file;
-
-	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-	file = fopen(path, "r");
-	if (!file || fscanf(file, "%*d (%*[^)]) %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu",
-			    &user, &system) != 2)
-		user = LONG_MAX;
-	if (file)
-		fclose(file);
-	return user + system;
-}
-
-TEST_F(daemon, out_of_descriptors_does_not_spin)
-{
-	struct timespec watch = { .tv_sec = 1 };
-	int fd[60];
-	long before;
-
-	START_LIMITED(32);
-	for (int i = 0; i < 60; i++)
-		fd[i] = client(self);
-	ASSERT_NE(NULL, log_wait(&self->d, "accept paused"));
-	before = cpu_ticks(self->d.pid);
-	nanosleep(&watch, NULL);
-	/* At most a fifth of the second that is watched. */
-	EXPECT_GE(sysconf(_SC_CLK_TCK) / 5, cpu_ticks(self->d.pid) - before);
-	for (int i = 0; i < 60; i++)
-		close(fd[i]);
-}
-
 TEST_F(daemon, several_reactors)
 {
 	int fd[100];

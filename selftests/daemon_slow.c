@@ -1,0 +1,309 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Who is slow: clients whose frames take too long are ended, and nobody whose
+ * frame waits for sockbeatd itself.
+ */
+#define _GNU_SOURCE
+#include "daemon_load.h"
+
+static int frame_timeout_ms(void)
+{
+	return is_slow() ? 10000 : 1500;
+}
+
+#define FRAME_TIMEOUT	(is_slow() ? "frame_timeout_ms=10000" : "frame_timeout_ms=1500")
+
+/* One drips a frame, and is ended though it is never silent. Of another there
+ * is always a part of a frame, but each is complete soon.
+ */
+TEST_F(daemon, slow_frame)
+{
+	uint8_t frame[208], two[16] = { 0, 8 };
+	struct pollfd pfd = { .events = POLLIN };
+	uint64_t begin_ms, took_ms;
+	int slow, good;
+	size_t i = 0;
+
+	wire_echo(frame, 200, 1);
+	wire_heartbeats(two, 2);
+	START(FRAME_TIMEOUT, "timeout_ms=60000");
+	slow = client(self);
+	good = client(self);
+	pfd.fd = slow;
+	ASSERT_TRUE(put(good, two, 4));
+	begin_ms = now_ms();
+	do {
+		ASSERT_TRUE(put(slow, &frame[i++], 1));
+		ASSERT_TRUE(put(good, two + 4, 8));
+		ASSERT_TRUE(expect(good, two, 8));
+		ASSERT_GT(sizeof(frame), i);
+	} while (!poll(&pfd, 1, frame_timeout_ms() / 50));
+	took_ms = now_ms() - begin_ms;
+	EXPECT_TRUE(expect_end(slow));
+	EXPECT_LE(frame_timeout_ms(), took_ms);
+	EXPECT_GE(frame_timeout_ms() + bound_ms(), took_ms);
+	EXPECT_EQ(1, closed(self, "slow_frame"));
+	EXPECT_EQ(0, closed(self, "silent"));
+	for (i = 0; i < 60; i++) {
+		ASSERT_TRUE(put(good, two + 4, 8));
+		ASSERT_TRUE(expect(good, two, 8));
+		poll(NULL, 0, frame_timeout_ms() / 50);
+	}
+	EXPECT_EQ(1, closed(self, "slow_frame"));
+	EXPECT_TRUE(adds_up(self));
+	close(slow);
+	close(good);
+}
+
+/* A thousand of them do not keep the others waiting. */
+TEST_F(daemon, slow_frames_of_many)
+{
+	static int fd[1000];
+	int n = is_slow() ? 200 : 1000, other;
+
+	if (!raise_nofile(n + 100))
+		SKIP(return, "RLIMIT_NOFILE is too low");
+	START(FRAME_TIMEOUT, "timeout_ms=60000");
+	other = client(self);
+	for (int i = 0; i < n; i++) {
+		fd[i] = client(self);
+		ASSERT_TRUE(put(fd[i], wire_heartbeat, 4));
+	}
+	while (closed(self, "slow_frame") < n) {
+		uint64_t begin_ms = now_ms();
+
+		ASSERT_TRUE(is_served(other));
+		ASSERT_GE(bound_ms(), now_ms() - begin_ms);
+	}
+	EXPECT_EQ(1, sockbeatd_stat(&self->d, "", "connections"));
+	for (int i = 0; i < n; i++) {
+		EXPECT_TRUE(expect_end(fd[i]));
+		close(fd[i]);
+	}
+	close(other);
+}
+
+/* Whom we do not read from is not slow; its time begins when we do. */
+TEST_F(daemon, frame_that_waits_for_us)
+{
+	static uint8_t frame[65535];
+	size_t len = wire_echo(frame, sizeof(frame) - 8, 1), total;
+	uint64_t begin_ms;
+	int fd;
+
+	START("max_queue_bytes=65536", FRAME_TIMEOUT, "timeout_ms=60000");
+	fd = client(self);
+	total = fill(self, fd, frame, len);
+	ASSERT_LT(0, total);
+	poll(NULL, 0, frame_timeout_ms() * 3 / 2);
+	EXPECT_EQ(0, closed(self, "slow_frame"));
+	begin_ms = now_ms();
+	for (size_t i = 0; i < total / len; i++)
+		ASSERT_TRUE(expect(fd, frame, len));
+	/* It is in the midst of a frame, and stays there. */
+	if (!(total % len))
+		ASSERT_TRUE(put(fd, frame, 1));
+	EXPECT_TRUE(expect_end(fd));
+	EXPECT_LE(begin_ms + frame_timeout_ms(), now_ms());
+	EXPECT_EQ(1, closed(self, "slow_frame"));
+	close(fd);
+}
+
+/* The same where nothing but a part had been read when we looked away: it has
+ * its time once more, and no longer.
+ */
+TEST_F(daemon, part_that_waits_for_us)
+{
+	enum { PART = 4 };
+	static uint8_t frame[60000 + PART];
+	size_t len = wire_echo(frame, sizeof(frame) - PART - 8, 1);
+	long long total = PART;
+	uint64_t begin_ms;
+	int fd, n = 0;
+
+	START("max_queue_bytes=65536", FRAME_TIMEOUT, "timeout_ms=60000");
+	fd = client(self);
+	/* After the first part always the rest of a frame and a part of the next. */
+	memcpy(frame + len, frame, PART);
+	ASSERT_TRUE(put(fd, frame, PART));
+	do {
+		ASSERT_TRUE(put(fd, frame + PART, len));
+		total += len;
+		n++;
+		ASSERT_EQ(total, sockbeatd_stat_wait(&self->d, "", "bytes_in", total));
+	} while (!sockbeatd_stat(&self->d, "", "queue_pauses"));
+	poll(NULL, 0, frame_timeout_ms() * 3 / 2);
+	EXPECT_EQ(0, closed(self, "slow_frame"));
+	begin_ms = now_ms();
+	while (n--)
+		ASSERT_TRUE(expect(fd, frame, len));
+	EXPECT_TRUE(expect_end(fd));
+	EXPECT_LE(begin_ms + frame_timeout_ms(), now_ms());
+	EXPECT_EQ(1, closed(self, "slow_frame"));
+	close(fd);
+}
+
+/* Stop the process, and wait until it is. */
+static bool stop(FIXTURE_DATA(daemon) *self)
+{
+	int status;
+
+	return !kill(self->d.pid, SIGSTOP) &&
+	       waitpid(self->d.pid, &status, WUNTRACED) == self->d.pid && WIFSTOPPED(status);
+}
+
+/* What arrived while the process was stopped completes its frame, also of more
+ * clients than it hears of at once.
+ */
+TEST_F(daemon, frame_over_a_stop)
+{
+	static int fd[601];
+	int n = 600, i;
+
+	if (!raise_nofile(n + 100))
+		SKIP(return, "RLIMIT_NOFILE is too low");
+	START(FRAME_TIMEOUT, "timeout_ms=60000");
+	for (i = 0; i <= n; i++) {
+		fd[i] = client(self);
+		ASSERT_TRUE(is_served(fd[i]));
+	}
+	for (i = 0; i <= n; i++)
+		ASSERT_TRUE(put(fd[i], wire_heartbeat, 4));
+	/* The last one's time must not be over before the stop. */
+	ASSERT_LE((n + 1) * 4, sockbeatd_stat_wait(&self->d, "", "bytes_in", (n + 1) * 4));
+	ASSERT_TRUE(stop(self));
+	for (i = 0; i < n; i++)
+		ASSERT_TRUE(put(fd[i], wire_heartbeat + 4, 4));
+	poll(NULL, 0, frame_timeout_ms() * 3 / 2);
+	ASSERT_EQ(0, kill(self->d.pid, SIGCONT));
+	for (i = 0; i < n; i++) {
+		ASSERT_TRUE(expect(fd[i], wire_heartbeat, 8)) TH_LOG("client %d", i);
+	}
+	EXPECT_TRUE(expect_end(fd[n]));
+	EXPECT_EQ(1, closed(self, "slow_frame"));
+	for (i = 0; i <= n; i++)
+		close(fd[i]);
+}
+
+/* A request that came in two parts and finds no room is complete: it waits for
+ * a worker, not for its client.
+ */
+TEST_F(daemon, frame_that_waits_for_a_worker)
+{
+	uint8_t frame[4][SLEEP_BYTES];
+	int fd[4];
+
+	START(FRAME_TIMEOUT, "timeout_ms=60000", "workers=1", "work_queue=1", "when_work_full=wait");
+	for (int i = 0; i < 4; i++) {
+		fd[i] = client(self);
+		ASSERT_EQ(SLEEP_BYTES, wire_sleep(frame[i], i ? 1 : frame_timeout_ms() * 3 / 2,
+						  "0123456789abcdef", TOKEN_BYTES));
+	}
+	ASSERT_TRUE(put(fd[0], frame[0], SLEEP_BYTES));
+	ASSERT_TRUE(work_reaches(self, "running", 1));
+	ASSERT_TRUE(put(fd[1], frame[1], SLEEP_BYTES));
+	ASSERT_TRUE(work_reaches(self, "waiting", 1));
+	for (int i = 2; i < 4; i++)
+		ASSERT_TRUE(put(fd[i], frame[i], 5));
+	ASSERT_EQ(2 * SLEEP_BYTES + 10,
+		  sockbeatd_stat_wait(&self->d, "", "bytes_in", 2 * SLEEP_BYTES + 10));
+	for (int i = 2; i < 4; i++)
+		ASSERT_TRUE(put(fd[i], frame[i] + 5, SLEEP_BYTES - 5));
+	for (int i = 0; i < 4; i++) {
+		ASSERT_TRUE(expect(fd[i], frame[i], SLEEP_BYTES)) TH_LOG("client %d", i);
+	}
+	EXPECT_EQ(2, work(self, "work_pauses"));
+	EXPECT_EQ(0, closed(self, "slow_frame"));
+	for (int i = 0; i < 4; i++)
+		close(fd[i]);
+}
+
+/* And one that came in two parts waits for its client's own earlier request. */
+TEST_F(daemon, frame_that_waits_in_line)
+{
+	uint8_t frame[3][SLEEP_BYTES];
+	int fd, other;
+
+	START(FRAME_TIMEOUT, "timeout_ms=60000", "max_client_jobs=1");
+	fd = client(self);
+	other = client(self);
+	for (int i = 0; i < 3; i++)
+		ASSERT_EQ(SLEEP_BYTES, wire_sleep(frame[i], i ? 1 : frame_timeout_ms() / 3,
+						  "0123456789abcdef", TOKEN_BYTES));
+	ASSERT_TRUE(put(fd, frame[0], SLEEP_BYTES));
+	ASSERT_TRUE(work_reaches(self, "running", 1));
+	ASSERT_TRUE(put(fd, frame[1], SLEEP_BYTES));
+	ASSERT_TRUE(put(fd, frame[2], 5));
+	ASSERT_EQ(2 * SLEEP_BYTES + 5,
+		  sockbeatd_stat_wait(&self->d, "", "bytes_in", 2 * SLEEP_BYTES + 5));
+	ASSERT_TRUE(put(fd, frame[2] + 5, SLEEP_BYTES - 5));
+	for (int i = 0; i < 3; i++)
+		ASSERT_TRUE(expect(fd, frame[i], SLEEP_BYTES));
+	for (int i = 0; i < 75; i++) {
+		ASSERT_TRUE(is_served(other));
+		poll(NULL, 0, frame_timeout_ms() / 50);
+	}
+	EXPECT_TRUE(is_served(fd));
+	EXPECT_EQ(0, closed(self, "slow_frame"));
+	close(fd);
+	close(other);
+}
+
+#define STOPPED		5
+
+/* Clients that beat while the process is stopped for more than their timeout
+ * are served when it goes on; only who was silent is closed.
+ */
+static void stop_and_go(FIXTURE_DATA(daemon) *self, struct __test_metadata *_metadata,
+			uint64_t timeout_ms)
+{
+	struct pollfd pfd = { .events = POLLIN };
+	int fd[STOPPED], mute, sent = 0, i;
+	uint64_t until_ms;
+
+	mute = client(self);
+	pfd.fd = mute;
+	ASSERT_TRUE(is_served(mute));
+	for (i = 0; i < STOPPED; i++) {
+		fd[i] = client(self);
+		ASSERT_TRUE(is_served(fd[i]));
+	}
+	ASSERT_TRUE(stop(self));
+	for (until_ms = now_ms() + 5 * timeout_ms / 2; now_ms() < until_ms; sent++) {
+		for (i = 0; i < STOPPED; i++)
+			ASSERT_TRUE(put(fd[i], wire_heartbeat, 8));
+		poll(NULL, 0, timeout_ms / 5);
+	}
+	ASSERT_EQ(0, kill(self->d.pid, SIGCONT));
+	for (; sent > 0; sent--) {
+		for (i = 0; i < STOPPED; i++) {
+			ASSERT_TRUE(expect(fd[i], wire_heartbeat, 8)) TH_LOG("client %d", i);
+		}
+	}
+	do {
+		for (i = 0; i < STOPPED; i++) {
+			ASSERT_TRUE(is_served(fd[i])) TH_LOG("client %d", i);
+		}
+	} while (!poll(&pfd, 1, timeout_ms / 10));
+	EXPECT_TRUE(expect_end(mute));
+	EXPECT_EQ(1, closed(self, "silent"));
+	EXPECT_EQ(STOPPED, sockbeatd_stat(&self->d, "", "connections"));
+	for (i = 0; i < STOPPED; i++)
+		close(fd[i]);
+	close(mute);
+}
+
+TEST_F(daemon, stop_longer_than_the_timeout)
+{
+	START(is_slow() ? "timeout_ms=10000" : "timeout_ms=2000");
+	stop_and_go(self, _metadata, is_slow() ? 10000 : 2000);
+}
+
+/* Their stamps are the process's own, so what waits unread has to count. */
+TEST_F(daemon, stop_longer_than_the_timeout_with_beats)
+{
+	START(is_slow() ? "timeout_ms=10000" : "timeout_ms=2000", "source=beat");
+	stop_and_go(self, _metadata, is_slow() ? 10000 : 2000);
+}
+
+TEST_HARNESS_MAIN

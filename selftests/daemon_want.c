@@ -1,0 +1,309 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * sockbeatd on a machine that lets it down: no descriptors, connections that may
+ * not be accepted, full disks, a clock that jumps.
+ */
+#define _GNU_SOURCE
+#include <sys/stat.h>
+#include <linux/capability.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <stddef.h>
+#include <sys/syscall.h>
+#include "daemon_load.h"
+#include "param.h"
+
+static long cpu_ticks(pid_t pid)
+{
+	unsigned long user = 0, system = 0;
+	char path[32];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	file = fopen(path, "r");
+	if (!file || fscanf(file, "%*d (%*[^)]) %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu",
+			    &user, &system) != 2)
+		user = LONG_MAX;
+	if (file)
+		fclose(file);
+	return user + system;
+}
+
+/* Watch a process for a second, of which it may use a fifth. */
+static bool spins(pid_t pid)
+{
+	struct timespec watch = { .tv_sec = 1 };
+	long before = cpu_ticks(pid);
+
+	nanosleep(&watch, NULL);
+	return cpu_ticks(pid) - before > sysconf(_SC_CLK_TCK) / 5;
+}
+
+TEST_F(daemon, out_of_descriptors)
+{
+	int fd[60];
+
+	START_LIMITED(32);
+	for (int i = 0; i < 60; i++) {
+		fd[i] = client(self);
+		ASSERT_TRUE(put(fd[i], wire_heartbeat, 8));
+	}
+	ASSERT_NE(NULL, log_wait(&self->d, "accept paused"));
+	/* They are served as others leave. */
+	for (int i = 0; i < 60; i++) {
+		ASSERT_TRUE(expect(fd[i], wire_heartbeat, 8)) {
+			TH_LOG("client %d", i);
+		}
+		close(fd[i]);
+	}
+	EXPECT_EQ(60, sockbeatd_stat_wait(&self->d, "closed", "peer_close", 60));
+	EXPECT_LE(1, sockbeatd_stat(&self->d, "", "accept_pauses"));
+}
+
+TEST_F(daemon, out_of_descriptors_does_not_spin)
+{
+	int fd[60];
+
+	START_LIMITED(32);
+	for (int i = 0; i < 60; i++)
+		fd[i] = client(self);
+	ASSERT_NE(NULL, log_wait(&self->d, "accept paused"));
+	EXPECT_FALSE(spins(self->d.pid));
+	for (int i = 0; i < 60; i++)
+		close(fd[i]);
+}
+
+/* Nobody of those who wait has to go for the others to be served, once there
+ * are descriptors again.
+ */
+TEST_F(daemon, descriptors_come_back)
+{
+	struct rlimit limit = { 32, 1024 };
+	int fd[60];
+
+	START_LIMITED(1024);
+	ASSERT_EQ(0, prlimit(self->d.pid, RLIMIT_NOFILE, &limit, NULL));
+	for (int i = 0; i < 60; i++) {
+		fd[i] = client(self);
+		ASSERT_TRUE(put(fd[i], wire_heartbeat, 8));
+	}
+	ASSERT_NE(NULL, log_wait(&self->d, "accept paused"));
+	EXPECT_GT(60, number_at(strstr(self->d.log, "accept paused"), "connections="));
+	limit.rlim_cur = 1024;
+	ASSERT_EQ(0, prlimit(self->d.pid, RLIMIT_NOFILE, &limit, NULL));
+	for (int i = 0; i < 60; i++) {
+		ASSERT_TRUE(expect(fd[i], wire_heartbeat, 8)) TH_LOG("client %d", i);
+	}
+	EXPECT_EQ(60, sockbeatd_stat(&self->d, "", "connections"));
+	EXPECT_LE(1, sockbeatd_stat(&self->d, "", "accept_pauses"));
+	for (int i = 0; i < 60; i++)
+		close(fd[i]);
+}
+
+#define FILE_MAX	"/proc/sys/fs/file-max"
+
+/* The same where it is the machine that has no more of them. */
+TEST_F(daemon, files_of_the_machine_come_back)
+{
+	char max[32] = "";
+	int fd[10], served;
+
+	if (!getenv("SOCKBEAT_TEST_MACHINE"))
+		SKIP(return, "takes open files away from all: only with SOCKBEAT_TEST_MACHINE=1");
+	/* That limit is not for who has this capability. */
+	ASSERT_EQ(0, prctl(PR_CAPBSET_DROP, CAP_SYS_ADMIN));
+	START();
+	served = client(self);
+	ASSERT_TRUE(is_served(served));
+	ASSERT_TRUE(file_read(FILE_MAX, max, sizeof(max)));
+	ASSERT_EQ(0, file_write(FILE_MAX, "1"));
+	for (int i = 0; i < 10; i++) {
+		fd[i] = client(self);
+		EXPECT_TRUE(put(fd[i], wire_heartbeat, 8));
+	}
+	EXPECT_NE(NULL, log_wait(&self->d, "accept paused"));
+	EXPECT_NE(NULL, strstr(self->d.log, strerror(ENFILE)));
+	EXPECT_FALSE(spins(self->d.pid));
+	EXPECT_TRUE(is_served(served));
+	ASSERT_EQ(0, file_write(FILE_MAX, max));
+	for (int i = 0; i < 10; i++) {
+		ASSERT_TRUE(expect(fd[i], wire_heartbeat, 8)) TH_LOG("client %d", i);
+		close(fd[i]);
+	}
+	EXPECT_LE(1, sockbeatd_stat(&self->d, "", "accept_pauses"));
+	close(served);
+}
+
+/* From now on, of this process and of those that it starts. */
+static bool forbid_accept(void)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_accept4, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog filter = { .len = ARRAY_SIZE(code), .filter = code };
+
+	return !prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) &&
+	       !prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter);
+}
+
+/* A client whom a policy keeps out waits, and the daemon does not spin. */
+TEST_F(daemon, not_allowed_to_accept)
+{
+	int fd;
+
+	ASSERT_TRUE(forbid_accept());
+	START();
+	fd = client(self);
+	ASSERT_NE(NULL, log_wait(&self->d, "accept paused"));
+	EXPECT_NE(NULL, strstr(self->d.log, strerror(EPERM)));
+	EXPECT_FALSE(spins(self->d.pid));
+	close(fd);
+}
+
+/* A log of its own, whose name the test may have lead elsewhere. */
+static bool start_logging(FIXTURE_DATA(daemon) *self, const FIXTURE_VARIANT(daemon) *variant,
+			  const char *path)
+{
+	char set[80], text[4096] = "";
+	const char *const sets[] = { "listen=127.0.0.1:0", variant->epoll, set, NULL };
+	FILE *file;
+
+	snprintf(set, sizeof(set), "log_file=%s", path);
+	if (sockbeatd_spawn(&self->d, sets, 0) || !file_wait(path, " started "))
+		return false;
+	file = fopen(path, "r");
+	if (file) {
+		fread(text, 1, sizeof(text) - 1, file);
+		fclose(file);
+	}
+	self->d.port = number_at(text, "address=127.0.0.1:");
+	return true;
+}
+
+/* What cannot be written is counted, and told when there is room. */
+TEST_F(daemon, log_on_a_full_disk)
+{
+	char path[64], file[80];
+	int fd;
+
+	snprintf(path, sizeof(path), "/tmp/sockbeatd-load-%d", getpid());
+	snprintf(file, sizeof(file), "%s.log", path);
+	unlink(path);
+	ASSERT_EQ(0, symlink(file, path));
+	ASSERT_TRUE(start_logging(self, variant, path));
+	fd = client(self);
+	ASSERT_TRUE(is_served(fd));
+	EXPECT_EQ(0, sockbeatd_stat(&self->d, "", "log_lost"));
+
+	unlink(path);
+	ASSERT_EQ(0, symlink("/dev/full", path));
+	for (int i = 1; i <= 3; i++) {
+		kill(self->d.pid, SIGHUP);
+		EXPECT_EQ(i, sockbeatd_stat_wait(&self->d, "", "log_lost", i));
+		EXPECT_TRUE(is_served(fd));
+	}
+	unlink(path);
+	ASSERT_EQ(0, symlink(file, path));
+	kill(self->d.pid, SIGHUP);
+	EXPECT_TRUE(file_wait(file, " warning log lost=3\n"));
+	EXPECT_EQ(3, sockbeatd_stat(&self->d, "", "log_lost"));
+	EXPECT_TRUE(is_served(fd));
+	close(fd);
+	EXPECT_EQ(0, sockbeatd_stop(&self->d));
+	unlink(path);
+	unlink(file);
+}
+
+/* A file that may grow no more: no signal ends the process, and the line that
+ * was cut off is the only one that is not whole.
+ */
+TEST_F(daemon, log_that_is_cut_off)
+{
+	struct rlimit limit = { 0, RLIM_INFINITY };
+	char path[64], line[256] = "";
+	struct stat st;
+	int fd, cut = 0;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/tmp/sockbeatd-load-%d", getpid());
+	ASSERT_TRUE(start_logging(self, variant, path));
+	fd = client(self);
+	ASSERT_TRUE(is_served(fd));
+	ASSERT_EQ(0, stat(path, &st));
+	ASSERT_EQ(0, prlimit(self->d.pid, RLIMIT_FSIZE, NULL, &limit));
+	limit.rlim_cur = st.st_size + 10;
+	ASSERT_EQ(0, prlimit(self->d.pid, RLIMIT_FSIZE, &limit, NULL));
+	for (int i = 1; i <= 3; i++) {
+		kill(self->d.pid, SIGHUP);
+		EXPECT_EQ(i, sockbeatd_stat_wait(&self->d, "", "log_lost", i));
+		EXPECT_TRUE(is_served(fd));
+	}
+	limit.rlim_cur = limit.rlim_max;
+	ASSERT_EQ(0, prlimit(self->d.pid, RLIMIT_FSIZE, &limit, NULL));
+	kill(self->d.pid, SIGHUP);
+	EXPECT_TRUE(file_wait(path, " warning log lost=3\n"));
+	close(fd);
+	EXPECT_EQ(0, sockbeatd_stop(&self->d));
+
+	file = fopen(path, "r");
+	ASSERT_NE(NULL, file);
+	while (fgets(line, sizeof(line), file)) {
+		if (strlen(line) == 11) {
+			cut++;
+			continue;
+		}
+		EXPECT_EQ('Z', line[23]) TH_LOG("%s", line);
+	}
+	EXPECT_EQ(1, cut);
+	fclose(file);
+	unlink(path);
+}
+
+static bool step_clock(int64_t seconds)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	now.tv_sec += seconds;
+	return !clock_settime(CLOCK_REALTIME, &now);
+}
+
+/* The clock of the day jumps; a timeout is as long as it was. */
+TEST_F(daemon, clock_steps)
+{
+	static const int64_t steps[] = { 86400, -2 * 86400, 86400 };
+	const uint64_t timeout_ms = is_slow() ? 10000 : 2000;
+	int live;
+
+	if (!getenv("SOCKBEAT_TEST_MACHINE"))
+		SKIP(return, "sets the machine's clock: only with SOCKBEAT_TEST_MACHINE=1");
+	START(is_slow() ? "timeout_ms=10000" : "timeout_ms=2000", "frame_timeout_ms=60000");
+	live = client(self);
+	for (size_t i = 0; i < ARRAY_SIZE(steps); i++) {
+		int mute = client(self), slow = client(self);
+		struct pollfd pfd = { .fd = mute, .events = POLLIN };
+		uint64_t begin_ms;
+
+		ASSERT_TRUE(is_served(mute));
+		begin_ms = now_ms();
+		ASSERT_TRUE(put(slow, wire_heartbeat, 4));
+		ASSERT_TRUE(step_clock(steps[i])) TH_LOG("%s", strerror(errno));
+		do {
+			ASSERT_TRUE(is_served(live));
+		} while (!poll(&pfd, 1, timeout_ms / 10));
+		EXPECT_TRUE(expect_end(mute));
+		EXPECT_LE(begin_ms + timeout_ms, now_ms() + 1);
+		EXPECT_GE(begin_ms + timeout_ms + bound_ms(), now_ms());
+		ASSERT_TRUE(put(slow, wire_heartbeat + 4, 4));
+		close(mute);
+		close(slow);
+	}
+	EXPECT_TRUE(is_served(live));
+	EXPECT_EQ(0, closed(self, "slow_frame"));
+	close(live);
+}
+
+TEST_HARNESS_MAIN
