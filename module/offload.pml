@@ -2,7 +2,7 @@
 /*
  * Who answers a heartbeat, as a model for spin(1): a client, an application
  * that says where it stands (daemon/offload.c), and the kernel that may answer
- * in its place (module/offload.c).  `selftests/model` searches all of it, and
+ * in its place (module/answer.c).  `selftests/model` searches all of it, and
  * again for each BREAK_ below, which is a fault that the search has to find.
  *
  * The client sends FRAMES frames: heartbeats of one byte, and requests of two,

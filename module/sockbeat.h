@@ -109,7 +109,7 @@ struct sb_policy {
  *	     peer-add; the socket's lock
  * @tx_base: TCP's write_seq without what it has written since then; the
  *	     socket's lock
- * @offload: its part in offload.c, NULL for none; session->lock
+ * @offload: its part in offload.h, NULL for none; session->lock
  * @index: slot; constant
  * @policy: settings; session->lock
  * @interval_ms: its rhythm as in struct sb_adapt; session->lock
@@ -446,7 +446,7 @@ int sb_message_send(struct net *net, struct sk_buff *skb, u32 portid);
 int sb_netlink_init(void);
 void sb_netlink_exit(void);
 
-/* offload.c: heartbeats that the kernel answers, probes that it sends */
+/* offload.c, answer.c: heartbeats that the kernel answers, probes that it sends */
 int sb_offload_init(void);
 void sb_offload_exit(void);
 struct sb_offload *sb_offload_alloc(void);

@@ -54,6 +54,20 @@ TEST_F(offload, very_many_at_once)
 	ASSERT_TRUE(reaches(_metadata, self, SOCKBEAT_A_STATS_PASS_DATA, 1));
 }
 
+/* The same where an answer, there being none, would be no longer for it. */
+TEST_F(offload, very_many_without_an_answer)
+{
+	static const struct pattern pattern = { "\0", 1 };
+	struct profile p = { .id = 1, .pattern = &pattern, .n = 1 };
+	static const uint8_t many[1100];
+
+	ASSERT_EQ(0, client_profile(&self->c, self->session, &p));
+	client_sends(_metadata, self, many, sizeof(many));
+	ASSERT_TRUE(receives(self->pair.server, many, sizeof(many)));
+	ASSERT_EQ(0, stat_of(_metadata, self, SOCKBEAT_A_STATS_ANSWERED));
+	ASSERT_TRUE(reaches(_metadata, self, SOCKBEAT_A_STATS_PASS_DATA, 1));
+}
+
 TEST_F(offload, data_is_passed)
 {
 	client_sends(_metadata, self, "\0\11\0\1????x", 9);
