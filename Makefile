@@ -150,6 +150,13 @@ bench-offload: kselftest
 	@selftests/vm/run --icount --memory 6144 --timeout 900 --name bench-offload --prog 'bench_offload $(BENCH_ARGS)' \
 		--file "$$(command -v redis-check-rdb):usr/bin/redis-server"
 
+profile-offload: ## where these instructions go, stage by stage and function by function
+profile-offload: kselftest
+	@selftests/vm/run --icount --trace build/profile.trace --memory 6144 --timeout 900 --name profile-offload \
+		--prog 'bench_offload quick' --prog 'cat /proc/kallsyms' \
+		--file "$$(command -v redis-check-rdb):usr/bin/redis-server" >build/profile.log || :
+	@python3 selftests/profile.py build/profile.trace build/profile.log
+
 ##@ Netlink
 ynl:		## generate header, policies, op table and Documentation/netlink.md from uapi/sockbeat.yaml
 ynl: deps-vm
@@ -165,4 +172,4 @@ help:		## this
 .PHONY: all module daemon deps deps-all deps-build deps-vm deps-kernels deps-dkms deps-packages clean run load unload dkms \
 	install uninstall check check-unit check-vm check-static check-kernels check-debug check-mutants check-stream check-churn check-fuzz-user check-fuzz-netlink check-soak check-trust check-packages \
 	coverage kselftest \
-	bench-daemon bench-offload ynl ynl-check help
+	bench-daemon bench-offload profile-offload ynl ynl-check help
