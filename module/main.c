@@ -2,8 +2,10 @@
 /*
  * Start and end of the module.
  *
- * A session's file holds the module, so at exit there is no session, no peer
- * and no work left; only a task may still be on its way out of a request.
+ * A session's file holds the module, so at exit there is no session and no peer.
+ * But a task may still be on its way out of a request, and sockets may wait to be
+ * ended for a user whose sessions are gone: each is waited for while what it
+ * looks at is still there.
  */
 #include <linux/init.h>
 #include <linux/module.h>
@@ -18,21 +20,21 @@ static int __init sb_init(void)
 {
 	int err;
 
-	err = sb_user_init();
-	if (err)
-		return err;
 	err = sb_peer_init();
 	if (err)
-		goto user_exit;
+		return err;
 	err = sb_offload_init();
 	if (err)
 		goto peer_exit;
 	err = sb_hook_init();
 	if (err)
 		goto offload_exit;
-	err = sb_session_init();
+	err = sb_user_init();
 	if (err)
 		goto hook_exit;
+	err = sb_session_init();
+	if (err)
+		goto user_exit;
 	err = sb_sysfs_init();
 	if (err)
 		goto session_exit;
@@ -45,14 +47,14 @@ sysfs_exit:
 	sb_sysfs_exit();
 session_exit:
 	sb_session_exit();
+user_exit:
+	sb_user_exit();
 hook_exit:
 	sb_hook_exit();
 offload_exit:
 	sb_offload_exit();
 peer_exit:
 	sb_peer_exit();
-user_exit:
-	sb_user_exit();
 	return err;
 }
 
@@ -62,10 +64,10 @@ static void __exit sb_exit(void)
 	sb_sysfs_exit();
 	sb_later_exit();
 	sb_session_exit();
+	sb_user_exit();
 	sb_hook_exit();
 	sb_offload_exit();
 	sb_peer_exit();
-	sb_user_exit();
 }
 
 module_init(sb_init);

@@ -295,11 +295,44 @@ static __poll_t sb_session_poll(struct file *file, poll_table *table)
 	return mask;
 }
 
+/**
+ * sb_session_set_port - change where a session's events go
+ * @session: the session
+ * @portid: the netlink port, 0 for none
+ * @sk: the port's socket, of which a reference is taken; NULL for none
+ *
+ * Context: session->lock held.
+ * Return: the socket of the port so far, for the caller to put when the lock
+ * is dropped, or NULL.
+ */
+struct sock *sb_session_set_port(struct sb_session *session, u32 portid,
+				 struct sock *sk)
+{
+	struct sock *old = session->port_sk;
+
+	lockdep_assert_held(&session->lock);
+
+	if (sk)
+		sock_hold(sk);
+	session->port_sk = sk;
+	WRITE_ONCE(session->portid, portid);
+	session->backoff_ms = 0;
+	return old;
+}
+
+/* From now on nothing is told.  Who walks the namespace's list under RCU may
+ * still come by, sb_port_closed() for one, and finds no port.
+ */
 static void sb_session_stop(struct sb_session *session)
 {
+	struct sock *sk;
+
 	spin_lock_bh(&session->lock);
 	session->closing = true;
+	sk = sb_session_set_port(session, 0, NULL);
 	spin_unlock_bh(&session->lock);
+	if (sk)
+		sock_put(sk);
 	hrtimer_cancel(&session->timer);
 	cancel_work_sync(&session->work);
 }
@@ -330,38 +363,11 @@ static void sb_session_untrack_all(struct sb_session *session)
 	}
 }
 
-/**
- * sb_session_set_port - change where a session's events go
- * @session: the session
- * @portid: the netlink port, 0 for none
- * @sk: the port's socket, of which a reference is taken; NULL for none
- *
- * Context: session->lock held.
- * Return: the socket of the port so far, for the caller to put when the lock
- * is dropped, or NULL.
- */
-struct sock *sb_session_set_port(struct sb_session *session, u32 portid,
-				 struct sock *sk)
-{
-	struct sock *old = session->port_sk;
-
-	lockdep_assert_held(&session->lock);
-
-	if (sk)
-		sock_hold(sk);
-	session->port_sk = sk;
-	WRITE_ONCE(session->portid, portid);
-	session->backoff_ms = 0;
-	return old;
-}
-
 /* Undo sb_session_alloc(); the session has no peer and is on no list. */
 static void sb_session_free(struct sb_session *session)
 {
 	u32 i;
 
-	if (session->port_sk)
-		sock_put(session->port_sk);
 	put_pid(session->pid);
 	for (i = 0; session->pages && i < session->n_pages; i++) {
 		if (session->pages[i])
@@ -591,7 +597,6 @@ static void __net_exit sb_net_exit(struct net *net)
 {
 	struct sb_net *sbn = net_generic(net, sb_net_id);
 	struct sb_session *session, *next;
-	struct sock *sk;
 
 	mutex_lock(&sb_sessions_mutex);
 	list_for_each_entry_safe(session, next, &sbn->sessions, list) {
@@ -599,10 +604,7 @@ static void __net_exit sb_net_exit(struct net *net)
 		sb_session_stop(session);
 		spin_lock_bh(&session->lock);
 		session->net = NULL;
-		sk = sb_session_set_port(session, 0, NULL);
 		spin_unlock_bh(&session->lock);
-		if (sk)
-			sock_put(sk);
 		wake_up_interruptible_poll(&session->wait, EPOLLHUP);
 	}
 	mutex_unlock(&sb_sessions_mutex);

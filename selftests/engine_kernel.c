@@ -156,16 +156,7 @@ TEST_F(session, adopted_while_the_predecessor_retires)
 	sockbeat_close(old);
 }
 
-#define PREEMPT		"/sys/kernel/debug/sched/preempt"
 #define WORK_CPUS	"/sys/devices/virtual/workqueue/cpumask"
-
-/* The mode in force, as in "none (voluntary) full". */
-static char *preempt_mode(char *text, size_t len)
-{
-	char *mode = file_read(PREEMPT, text, len) ? strchr(text, '(') : NULL;
-
-	return mode ? strtok(mode + 1, ")") : NULL;
-}
 
 /* A receiver that has the processor as soon as a message is in its buffer, before
  * the module's work goes on: what it was told has happened, for all that it asks.

@@ -71,4 +71,14 @@ static inline long counter_read(const char *name)
 	return file_number(path);
 }
 
+#define PREEMPT		"/sys/kernel/debug/sched/preempt"
+
+/* The mode in force, as in "none (voluntary) full"; NULL where it is fixed. */
+static inline char *preempt_mode(char *text, size_t len)
+{
+	char *mode = file_read(PREEMPT, text, len) ? strchr(text, '(') : NULL;
+
+	return mode ? strtok(mode + 1, ")") : NULL;
+}
+
 #endif /* SELFTESTS_PARAM_H */

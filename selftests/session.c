@@ -5,11 +5,14 @@
  */
 #define _GNU_SOURCE
 #include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include "client.h"
+#include "param.h"
 #include "tcp.h"
 #include "harness.h"
 
@@ -283,6 +286,86 @@ TEST_F(session, port_number_that_is_reused_at_once)
 	}
 	EXPECT_EQ(0, lost);
 	close(session);
+}
+
+#define AT_ONCE		300
+
+static struct {
+	pthread_barrier_t begin;
+	int session[AT_ONCE];
+	atomic_bool over;
+} ends;
+
+static void run_on(int cpu, int priority)
+{
+	const struct sched_param param = { .sched_priority = priority };
+	cpu_set_t cpus;
+
+	CPU_ZERO(&cpus);
+	CPU_SET(cpu, &cpus);
+	sched_setaffinity(0, sizeof(cpus), &cpus);
+	if (priority)
+		sched_setscheduler(0, SCHED_FIFO, &param);
+}
+
+static void *end_sessions(void *arg)
+{
+	run_on(1, 0);
+	pthread_barrier_wait(&ends.begin);
+	for (int i = 0; i < AT_ONCE; i++)
+		close(ends.session[i]);
+	return NULL;
+}
+
+/* Takes the processor again and again from whoever is at work there. */
+static void *interrupt(void *arg)
+{
+	const struct timespec pause = { .tv_nsec = 50000 };
+	struct timespec now;
+	uint64_t end_us;
+
+	run_on(0, 1);
+	while (!atomic_load(&ends.over)) {
+		nanosleep(&pause, NULL);
+		clock_gettime(CLOCK_MONOTONIC, &now);
+		end_us = now.tv_sec * 1000000ull + now.tv_nsec / 1000 + 3000;
+		do {
+			clock_gettime(CLOCK_MONOTONIC, &now);
+		} while (now.tv_sec * 1000000ull + now.tv_nsec / 1000 < end_us);
+	}
+	return NULL;
+}
+
+/* The port is closed while its sessions are, elsewhere: each lets go of it once.
+ * The kernel's log would tell of more.
+ */
+TEST_F(session, port_and_sessions_end_at_once)
+{
+	pthread_t closer, interrupter;
+	char modes[64], *mode;
+	struct client c;
+
+	mode = preempt_mode(modes, sizeof(modes));
+	if (!mode)
+		SKIP(return, PREEMPT " is not there: this kernel's preemption is fixed");
+	ASSERT_EQ(0, pthread_barrier_init(&ends.begin, NULL, 2));
+	ASSERT_EQ(0, file_write(PREEMPT, "full"));
+	for (int round = 0; round < 20; round++) {
+		ASSERT_EQ(0, client_open(&c));
+		for (int i = 0; i < AT_ONCE; i++)
+			ends.session[i] = new_session(&c, 1);
+		atomic_store(&ends.over, false);
+		ASSERT_EQ(0, pthread_create(&closer, NULL, end_sessions, NULL));
+		ASSERT_EQ(0, pthread_create(&interrupter, NULL, interrupt, NULL));
+		run_on(0, 0);
+		pthread_barrier_wait(&ends.begin);
+		client_close(&c);
+		atomic_store(&ends.over, true);
+		pthread_join(closer, NULL);
+		pthread_join(interrupter, NULL);
+	}
+	EXPECT_EQ(0, file_write(PREEMPT, mode));
+	pthread_barrier_destroy(&ends.begin);
 }
 
 /* A socket that its owner closes without peer-del is let go at once: the
