@@ -293,8 +293,8 @@ static enum conn_state end_of_stream(struct reactor *r, struct conn *c)
  * @c: the connection
  *
  * A read that does not fill the buffer has emptied the socket: there is no
- * second one just to be told so. Only behind the end of the stream epoll has
- * nothing more to report, so @saw_hup means to read on to that end.
+ * second one just to be told so. Only behind the end of the stream, and behind
+ * an urgent byte, epoll has nothing more to report: @reads_on.
  *
  * Return: what is left of the connection.
  */
@@ -319,7 +319,7 @@ enum conn_state conn_on_readable(struct reactor *r, struct conn *c)
 			return CONN_CLOSED;
 		}
 		settle(c);
-		if ((size_t)len < sizeof(r->buf) && !c->saw_hup)
+		if ((size_t)len < sizeof(r->buf) && !c->reads_on)
 			return CONN_WAITING;
 	}
 	/* A paused connection is read again when epoll is told to watch it. */

@@ -74,8 +74,9 @@ struct conn_buf {
  * @source: what its address has, or NULL
  * @line: jobs that follow the one that is with the pool
  * @n_line: number of them
- * @window_ms: start of the window in which @frames were counted
+ * @window_ms: from when on @frames were counted
  * @frames: frames since @window_ms, for max_frames_per_s
+ * @counted: how many of them are kept in @in until it is not stalled any more
  * @fd: the socket
  * @interest: events that epoll was told to watch for
  * @is_watched: epoll knows the socket
@@ -85,7 +86,8 @@ struct conn_buf {
  * @is_line_full: it is the room in @line; else @stalled is linked
  * @has_begun: whether @begun is linked
  * @is_paused: not read from until @out is drained
- * @saw_hup: epoll said that the peer's end of stream is in sight
+ * @reads_on: to be read until nothing is there: epoll said that the end of the
+ *	      stream is in sight, or an urgent byte, where a read ends early
  * @is_lingering: drained, waits for the peer to end too
  * @at_end: all was read up to there; what waits in @out is still sent
  * @was_held: of the slot: its last client's quarantine is over, but a worker
@@ -106,6 +108,7 @@ struct conn {
 	uint64_t window_ms;
 	uint32_t n_line;
 	uint32_t frames;
+	uint32_t counted;
 	int fd;
 	uint32_t interest;
 	bool is_watched;
@@ -115,7 +118,7 @@ struct conn {
 	bool is_line_full;
 	bool has_begun;
 	bool is_paused;
-	bool saw_hup;
+	bool reads_on;
 	bool at_end;
 	bool is_lingering;
 	bool was_held;

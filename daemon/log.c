@@ -24,11 +24,17 @@ static atomic_ullong lost, lost_told;
 /* The log's last line has no end. */
 static atomic_bool is_cut;
 
+/* A pipe that nobody reads is refused with ENXIO: who waits for a reader serves
+ * nobody meanwhile.
+ */
 static int open_file(const char *path)
 {
-	int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
+	int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0640);
 
-	return fd < 0 ? -errno : fd;
+	if (fd < 0)
+		return -errno;
+	fcntl(fd, F_SETFL, O_APPEND);
+	return fd;
 }
 
 /**

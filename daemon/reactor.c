@@ -64,8 +64,8 @@ static void conn_event(struct reactor *r, struct conn *c, uint32_t events)
 		reactor_close(r, c, conn_error_cause(socket_error(c->fd)));
 		return;
 	}
-	if (events & EPOLLRDHUP)
-		c->saw_hup = true;
+	if (events & (EPOLLRDHUP | EPOLLPRI))
+		c->reads_on = true;
 	if ((events & EPOLLOUT) && conn_on_writable(r, c) == CONN_CLOSED)
 		return;
 	if ((events & (EPOLLIN | EPOLLRDHUP)) && !c->is_ready)
@@ -472,7 +472,11 @@ static int open_session(struct reactor *r)
 		.timeout_ms = config->timeout_ms,
 		.renotify_ms = config->renotify_ms,
 		.source = config->source,
-		.trigger = config->trigger,
+		/* One that is not closed for what it has sent and we have not
+		 * read has to be told of again.
+		 */
+		.trigger = config->source == SOCKBEAT_SOURCE_ACTIVITY ? config->trigger :
+									SOCKBEAT_TRIGGER_LEVEL,
 		.recycle_delay_ms = config->recycle_delay_ms ? config->recycle_delay_ms :
 							       SOCKBEAT_NO_DELAY,
 		/* For when this process is stuck.  Its own stamps do not come

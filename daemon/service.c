@@ -15,24 +15,29 @@
 #define SLEEP_MAX_MS	600000
 
 /* The clock is looked at only when the count is over the limit, so a frame
- * costs an addition. A window therefore lasts at least a second, maybe longer,
- * and allows the limit for every second that it has begun: a flood is noticed
- * within two limits' worth of frames, and who keeps to the limit is never
- * taken for one, even when a stalled server reads it late.
+ * costs an addition.  The limit holds for every second that has begun since
+ * @window_ms, and what was allowed and not used stays allowed for as long as
+ * a client may be silent: who keeps to the limit is never taken for a flood,
+ * however late and in however many pieces its frames arrive.
  */
 static bool is_flood(struct reactor *r, struct conn *c, uint32_t frames)
 {
-	uint64_t now_ms, seconds;
+	uint32_t max = r->config->max_frames_per_s;
+	uint64_t now_ms, seconds, oldest_ms = r->config->timeout_ms + 1000ull;
 
 	c->frames += frames;
-	if (!r->config->max_frames_per_s || c->frames <= r->config->max_frames_per_s)
+	if (!max || c->frames <= max)
 		return false;
 	now_ms = reactor_now_ms();
+	if (now_ms - c->window_ms > oldest_ms)
+		c->window_ms = now_ms - oldest_ms;
 	seconds = (now_ms - c->window_ms) / 1000;
-	if (c->frames > (seconds + 1) * r->config->max_frames_per_s || !seconds)
+	if (c->frames > (seconds + 1) * max)
 		return true;
-	c->window_ms = now_ms;
-	c->frames = 0;
+	if (seconds > c->frames / max)
+		seconds = c->frames / max;
+	c->window_ms += seconds * 1000;
+	c->frames -= seconds * max;
 	return false;
 }
 
@@ -170,7 +175,7 @@ static long sample_readable(struct reactor *r, struct conn *c, const uint8_t *da
 			    size_t len, size_t *need)
 {
 	enum frame_result result = FRAME_OK;
-	uint32_t frames = 0, heartbeats = 0, others = 0;
+	uint32_t frames = 0, heartbeats = 0, others = 0, counted;
 	struct request_frame frame;
 	size_t used = 0;
 	long cause, ret;
@@ -187,7 +192,10 @@ static long sample_readable(struct reactor *r, struct conn *c, const uint8_t *da
 	if (result == FRAME_PARTIAL)
 		*need = frame.native.length;
 
-	if (is_flood(r, c, frames)) {
+	/* All that was left when it was stalled is among them. */
+	counted = c->counted;
+	c->counted = 0;
+	if (is_flood(r, c, frames - counted)) {
 		count(r, c, frames, heartbeats);
 		return -CLOSE_FLOOD;
 	}
@@ -198,7 +206,7 @@ static long sample_readable(struct reactor *r, struct conn *c, const uint8_t *da
 		/* What was not done yet is counted when it is. */
 		if (c->is_stalled) {
 			r->counters.work_pauses += !r->resuming && !c->is_line_full;
-			c->frames -= frames_left < c->frames ? frames_left : c->frames;
+			c->counted = frames_left;
 			count(r, c, frames - frames_left, heartbeats - heartbeats_left);
 			*need = len - ret;
 			return ret;

@@ -118,8 +118,12 @@ static uint32_t interest_of(const struct reactor *r, const struct conn *c)
 		events |= EPOLLIN | EPOLLRDHUP;
 	if (c->out)
 		events |= EPOLLOUT;
-	if (r->config->epoll == CONFIG_EPOLL_EDGE && !c->is_lingering)
+	if (r->config->epoll == CONFIG_EPOLL_EDGE && !c->is_lingering) {
 		events |= EPOLLET;
+		/* Else an urgent byte that nobody reads would be told for ever. */
+		if (events & EPOLLIN)
+			events |= EPOLLPRI;
+	}
 	return events;
 }
 

@@ -249,6 +249,65 @@ TEST_F(daemon, frame_that_waits_in_line)
 	close(other);
 }
 
+/* A backlog that is within the limit is counted once, however often it is
+ * looked at while its requests wait in line.
+ */
+TEST_F(daemon, line_is_no_flood)
+{
+	static uint8_t wire[110 * SLEEP_BYTES];
+	int fd;
+
+	START("max_frames_per_s=50");
+	for (int i = 0; i < 110; i++)
+		wire_sleep(wire + i * SLEEP_BYTES, 10, "0123456789abcdef", TOKEN_BYTES);
+	fd = client(self);
+	ASSERT_TRUE(is_served(fd));
+	poll(NULL, 0, 2200);
+	ASSERT_TRUE(put(fd, wire, sizeof(wire)));
+	EXPECT_TRUE(expect(fd, wire, sizeof(wire)));
+	EXPECT_EQ(0, closed(self, "flood"));
+	close(fd);
+}
+
+/* With epoll=edge a read that an urgent byte cuts short is not the last. */
+TEST_F(daemon, urgent_byte_among_heartbeats)
+{
+	int fd;
+
+	START("offload=off");
+	fd = client(self);
+	ASSERT_TRUE(is_served(fd));
+	ASSERT_TRUE(stop(self));
+	ASSERT_TRUE(put(fd, wire_heartbeat, 8));
+	ASSERT_EQ(1, send(fd, "!", 1, MSG_OOB));
+	ASSERT_TRUE(put(fd, wire_heartbeat, 8));
+	ASSERT_EQ(0, kill(self->d.pid, SIGCONT));
+	EXPECT_TRUE(expect(fd, wire_heartbeat, 8));
+	EXPECT_TRUE(expect(fd, wire_heartbeat, 8));
+	close(fd);
+}
+
+/* Who is silent while something of it waits unread is looked at again. */
+TEST_F(daemon, silent_in_line_is_silent_later)
+{
+	uint8_t frame[SLEEP_BYTES], echo[64];
+	size_t len = wire_echo(echo, 16, 1);
+	int fd;
+
+	START("source=beat", "trigger=edge", is_slow() ? "timeout_ms=5000" : "timeout_ms=500",
+	      "max_client_jobs=1");
+	fd = client(self);
+	ASSERT_TRUE(is_served(fd));
+	wire_sleep(frame, is_slow() ? 10000 : 1000, "0123456789abcdef", TOKEN_BYTES);
+	for (int i = 0; i < 3; i++)
+		ASSERT_TRUE(put(fd, frame, SLEEP_BYTES));
+	ASSERT_EQ(8 + 3 * SLEEP_BYTES,
+		  sockbeatd_stat_wait(&self->d, "", "bytes_in", 8 + 3 * SLEEP_BYTES));
+	ASSERT_TRUE(put(fd, echo, len));
+	EXPECT_EQ(1, sockbeatd_stat_wait(&self->d, "closed", "silent", 1));
+	close(fd);
+}
+
 #define STOPPED		5
 
 /* Clients that beat while the process is stopped for more than their timeout

@@ -180,6 +180,44 @@ TEST_F(daemon, flood_in_bursts)
 	close(bad);
 }
 
+/* What was allowed and not used may arrive in any number of pieces. */
+TEST_F(daemon, late_is_no_flood)
+{
+	uint8_t wire[8 * 110];
+	int fd;
+
+	START("max_frames_per_s=50");
+	wire_heartbeats(wire, 110);
+	fd = client(self);
+	ASSERT_TRUE(is_served(fd));
+	poll(NULL, 0, 4200);
+	for (int i = 0; i < 2; i++) {
+		ASSERT_TRUE(put(fd, wire, sizeof(wire)));
+		EXPECT_TRUE(expect(fd, wire, sizeof(wire)));
+	}
+	EXPECT_EQ(0, closed(self, "flood"));
+	close(fd);
+}
+
+/* But no more than belongs to the time in which it might have been silent. */
+TEST_F(daemon, flood_after_a_rest)
+{
+	static uint8_t wire[8 * 350];
+	int fd;
+
+	START("max_frames_per_s=50", "timeout_ms=4000", "offload=off");
+	wire_heartbeats(wire, 350);
+	fd = client(self);
+	for (int i = 0; i < 9; i++) {
+		ASSERT_TRUE(is_served(fd));
+		poll(NULL, 0, 1000);
+	}
+	ASSERT_TRUE(put(fd, wire, sizeof(wire)));
+	EXPECT_TRUE(expect_end(fd));
+	EXPECT_EQ(1, closed(self, "flood"));
+	close(fd);
+}
+
 static bool expect_repeated(int fd, const uint8_t *frame, size_t len, size_t total)
 {
 	for (; total >= len; total -= len) {

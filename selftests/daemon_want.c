@@ -163,16 +163,24 @@ TEST_F(daemon, not_allowed_to_accept)
 	close(fd);
 }
 
-/* A log of its own, whose name the test may have lead elsewhere. */
+/* With a log of its own, whose name the test may have lead elsewhere. */
+static int spawn_logging(FIXTURE_DATA(daemon) *self, const FIXTURE_VARIANT(daemon) *variant,
+			 const char *path)
+{
+	char set[80];
+	const char *const sets[] = { "listen=127.0.0.1:0", variant->epoll, set, NULL };
+
+	snprintf(set, sizeof(set), "log_file=%s", path);
+	return sockbeatd_spawn(&self->d, sets, 0);
+}
+
 static bool start_logging(FIXTURE_DATA(daemon) *self, const FIXTURE_VARIANT(daemon) *variant,
 			  const char *path)
 {
-	char set[80], text[4096] = "";
-	const char *const sets[] = { "listen=127.0.0.1:0", variant->epoll, set, NULL };
+	char text[4096] = "";
 	FILE *file;
 
-	snprintf(set, sizeof(set), "log_file=%s", path);
-	if (sockbeatd_spawn(&self->d, sets, 0) || !file_wait(path, " started "))
+	if (spawn_logging(self, variant, path) || !file_wait(path, " started "))
 		return false;
 	file = fopen(path, "r");
 	if (file) {
@@ -259,6 +267,37 @@ TEST_F(daemon, log_that_is_cut_off)
 	}
 	EXPECT_EQ(1, cut);
 	fclose(file);
+	unlink(path);
+}
+
+/* A pipe whose reader went is refused when it is opened anew, not waited for. */
+TEST_F(daemon, log_pipe_that_nobody_reads)
+{
+	char path[64], text[4096] = "";
+	int fd, reader;
+
+	snprintf(path, sizeof(path), "/tmp/sockbeatd-load-%d", getpid());
+	unlink(path);
+	ASSERT_EQ(0, mkfifo(path, 0600));
+	reader = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	ASSERT_LE(0, reader);
+	ASSERT_EQ(0, spawn_logging(self, variant, path));
+	for (uint64_t until_ms = now_ms() + PATIENCE_MS; now_ms() < until_ms;) {
+		struct pollfd pfd = { .fd = reader, .events = POLLIN };
+		size_t len = strlen(text);
+
+		if (poll(&pfd, 1, 100) == 1 && read(reader, text + len, sizeof(text) - 1 - len) > 0 &&
+		    strstr(text, " started "))
+			break;
+	}
+	self->d.port = number_at(text, "address=127.0.0.1:");
+	close(reader);
+	kill(self->d.pid, SIGHUP);
+	fd = client(self);
+	EXPECT_TRUE(is_served(fd));
+	EXPECT_EQ(1, sockbeatd_stat(&self->d, "", "connections"));
+	close(fd);
+	EXPECT_EQ(0, sockbeatd_stop(&self->d));
 	unlink(path);
 }
 

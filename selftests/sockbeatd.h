@@ -213,11 +213,13 @@ static inline int sockbeatd_stop(struct sockbeatd *d)
 /* Its statistics as JSON text. */
 static inline int sockbeatd_stats(struct sockbeatd *d, char *text, size_t size)
 {
+	struct timeval patience = { .tv_sec = PATIENCE_MS / 1000 };
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	size_t len = 0;
 	ssize_t got;
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
 	strcpy(address.sun_path, d->stats_path);
 	if (connect(fd, (struct sockaddr *)&address, sizeof(address))) {
 		close(fd);
