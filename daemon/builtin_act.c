@@ -5,6 +5,9 @@
  */
 #include "builtin.h"
 
+/* As the module: when to look again at a peer that was not ended. */
+#define RETRY_MS	1000
+
 static uint64_t silent_ms(const struct builtin *b, const struct peer *peer)
 {
 	return peer->heard_ms + peer_limit_ms(b, peer);
@@ -29,7 +32,12 @@ uint64_t act_due_ms(const struct builtin *b, const struct peer *peer, uint64_t n
 
 	if (peer->policy.action == SOCKBEAT_ACTION_NOTIFY)
 		return UINT64_MAX;
-	return at_ms > now_ms ? at_ms : peer_again_ms(peer, now_ms);
+	if (at_ms > now_ms)
+		return at_ms;
+	/* It is not told again until it is heard, but may be ended before. */
+	if (peer->policy.trigger == SOCKBEAT_TRIGGER_EDGE)
+		return now_ms + RETRY_MS;
+	return peer_again_ms(peer, now_ms);
 }
 
 /**

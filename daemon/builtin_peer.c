@@ -368,6 +368,8 @@ bool peer_clear(struct builtin *b, struct peer *peer, uint64_t now_ms)
 		return false;
 	peer->suspect = false;
 	tell_heard(b, peer);
+	/* For the next warning. */
+	peer_arm_live(b, peer, now_ms);
 	return true;
 }
 

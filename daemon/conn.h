@@ -33,6 +33,7 @@ struct reactor;
 	X(ADDRESS_LIMIT, address_limit)			\
 	X(POOL_FULL,	pool_full)			\
 	X(REFUSED,	refused)			\
+	X(RETIRED,	retired)			\
 	X(NO_MEMORY,	no_memory)			\
 	X(DRAIN,	drain)
 

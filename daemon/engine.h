@@ -49,6 +49,7 @@ struct sb_retire {
  * @position: tell where the application stands, NULL where nobody wants to know
  * @beat: as sockbeat_beat()
  * @events: as sockbeat_events()
+ * @refresh: read again what others may have set, NULL where nobody can
  * @get_stats: as sockbeat_get_stats()
  * @get: as sockbeat_get()
  * @list: as sockbeat_list()
@@ -69,6 +70,7 @@ struct sb_engine {
 	void (*position)(struct sockbeat *sb, uint64_t handle, uint32_t rx, uint32_t tx);
 	void (*beat)(struct sockbeat *sb, uint64_t handle);
 	int (*events)(struct sockbeat *sb, struct sockbeat_event *events, int max);
+	int (*refresh)(struct sockbeat *sb);
 	int (*get_stats)(struct sockbeat *sb, struct sockbeat_stats *stats);
 	int (*get)(struct sockbeat *sb, uint64_t handle, struct sockbeat_info *info);
 	int (*list)(struct sockbeat *sb, uint32_t states,

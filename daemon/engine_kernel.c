@@ -481,6 +481,17 @@ static int kernel_events(struct sockbeat *sb, struct sockbeat_event *events, int
 		       err == -EBADMSG ? "malformed message from the kernel" : k->events.text);
 }
 
+/* Others may have set it meanwhile, sockbeatctl for one. */
+static int kernel_refresh(struct sockbeat *sb)
+{
+	struct session s = { 0 };
+	int err = session_get(sb, &s);
+
+	if (!err)
+		sb->recycle_delay_ms = s.recycle_delay_ms;
+	return err;
+}
+
 static int kernel_get_stats(struct sockbeat *sb, struct sockbeat_stats *stats)
 {
 	struct session s = { 0 };
@@ -504,6 +515,7 @@ const struct sb_engine sb_engine_kernel = {
 	.position = sb_offload_kernel_position,
 	.beat = kernel_beat,
 	.events = kernel_events,
+	.refresh = kernel_refresh,
 	.get_stats = kernel_get_stats,
 	.get = kernel_get,
 	.list = kernel_list,

@@ -369,8 +369,13 @@ int sockbeat_del(struct sockbeat *sb, const uint64_t *handles, size_t n)
 /* Check a delay and fill in the session's. */
 static int check_delay(struct sockbeat *sb, const char *what, uint32_t *delay_ms)
 {
-	if (*delay_ms == SOCKBEAT_DEFAULT_DELAY)
+	if (*delay_ms == SOCKBEAT_DEFAULT_DELAY) {
+		int err = sb->engine->refresh ? sb->engine->refresh(sb) : 0;
+
+		if (err)
+			return err;
 		*delay_ms = sb->recycle_delay_ms;
+	}
 	return sb_check_range(sb, what, "delay_ms", *delay_ms, 0, SOCKBEAT_MAX_DELAY_MS);
 }
 

@@ -10,6 +10,7 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -322,6 +323,20 @@ int sockbeat_conn_done(struct sockbeat_conn *conn, size_t undone, size_t unsent)
 	return conn->sb->check_positions ? sockbeat_conn_check(conn) : 0;
 }
 
+/* Whether the peer's FIN has come, or ours has gone, in a state of TCP. */
+static bool has_end(uint8_t state, bool of_peer)
+{
+	switch (state) {
+	case TCP_FIN_WAIT1:
+	case TCP_FIN_WAIT2:
+		return !of_peer;
+	case TCP_CLOSE_WAIT:
+		return of_peer;
+	default:
+		return state != TCP_ESTABLISHED;
+	}
+}
+
 /**
  * sockbeat_conn_check - find an application that forgot to count
  * @conn: the connection
@@ -347,6 +362,9 @@ int sockbeat_conn_check(const struct sockbeat_conn *conn)
 		return err;
 	rx = info.rx_behind - (int32_t)conn->undone;
 	tx = info.tx_behind + (int32_t)conn->unsent;
+	/* An end of the stream counts as a byte. */
+	rx -= rx == 1 && has_end(info.tcp_state, true);
+	tx -= tx == 1 && has_end(info.tcp_state, false);
 	if (!rx && !tx)
 		return 0;
 	return sb_fail(sb, -ESTALE, "handle %#" PRIx64 ": %" PRId32 " bytes read and %" PRId32

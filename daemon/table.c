@@ -183,6 +183,9 @@ struct conn *reactor_open(struct reactor *r, uint64_t handle, int fd, struct add
 	if (!c)
 		return NULL;
 
+	/* Who deleted that peer was not us. */
+	if (c->handle)
+		reactor_close(r, c, CLOSE_RETIRED);
 	memset(c, 0, sizeof(*c));
 	c->handle = handle;
 	sockbeat_conn_begin(r->sb, &c->at, handle);

@@ -47,7 +47,7 @@ struct sb_later *sb_later_new(unsigned int n)
 {
 	struct sb_later *later;
 
-	later = kvzalloc(struct_size(later, end, n), GFP_KERNEL);
+	later = kvzalloc(struct_size(later, end, n), GFP_KERNEL_ACCOUNT);
 	return later;
 }
 
@@ -139,8 +139,12 @@ static bool sb_later_add(struct sb_later *later)
  */
 void sb_later_run(struct sb_later *later)
 {
-	/* Only a task that is past its last return cannot take it. */
-	if (later && !sb_later_add(later))
+	if (!later)
+		return;
+	/* A task may have many requests behind it before it returns.  One that
+	 * is past its last return cannot take it.
+	 */
+	if (!later->n || !sb_later_add(later))
 		sb_later_do(later);
 }
 
@@ -162,7 +166,7 @@ const char *sb_later_text(const char *fmt, ...)
 	if (!later)
 		return fmt;
 	va_start(args, fmt);
-	later->text = kvasprintf(GFP_KERNEL, fmt, args);
+	later->text = kvasprintf(GFP_KERNEL_ACCOUNT, fmt, args);
 	va_end(args);
 	if (later->text && sb_later_add(later))
 		return later->text;

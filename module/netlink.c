@@ -36,7 +36,7 @@ void sb_extack(struct netlink_ext_ack *extack, const struct nlattr *attr,
 /* Fds are looked up in the sender's table. A netlink socket that was handed
  * to a more privileged program must not make that program act on its own fds,
  * so the sender has to be whom the socket's opener was, or the opener had the
- * privilege anyway.
+ * privilege anyway: where the sender is, not in a namespace of his own making.
  */
 static bool sb_sender_trusted(const struct sk_buff *skb,
 			      struct netlink_ext_ack *extack)
@@ -48,7 +48,7 @@ static bool sb_sender_trusted(const struct sk_buff *skb,
 		opener = sk->sk_socket->file;
 	if (opener &&
 	    (uid_eq(opener->f_cred->euid, current_euid()) ||
-	     file_ns_capable(opener, sock_net(sk)->user_ns, CAP_NET_ADMIN)))
+	     file_ns_capable(opener, current_user_ns(), CAP_NET_ADMIN)))
 		return true;
 	NL_SET_ERR_MSG(extack, "netlink socket was opened by another user");
 	return false;
@@ -77,12 +77,10 @@ static struct file *sb_session_by_id(struct sk_buff *skb, const struct nlattr *a
 				     struct netlink_ext_ack *extack)
 {
 	u32 id = nla_get_u32(attr);
-	struct file *file = sb_session_next(sock_net(skb->sk), id);
+	struct file *file = sb_session_next(skb, id);
 
 	if (file) {
-		const struct sb_session *session = sb_session_of(file);
-
-		if (session->id == id && sb_session_visible(skb, session))
+		if (sb_session_of(file)->id == id)
 			return file;
 		fput(file);
 	}
@@ -361,25 +359,23 @@ int sockbeat_nl_session_get_dumpit(struct sk_buff *skb, struct netlink_callback 
 	int err = 0;
 
 	while (!err && cb->args[0] <= U32_MAX &&
-	       (file = sb_session_next(sock_net(skb->sk), cb->args[0]))) {
+	       (file = sb_session_next(cb->skb, cb->args[0]))) {
 		struct sb_session *session = sb_session_of(file);
 		void *header;
 
-		if (sb_session_visible(cb->skb, session)) {
-			header = genlmsg_put(skb, NETLINK_CB(cb->skb).portid,
-					     cb->nlh->nlmsg_seq, &sb_family,
-					     NLM_F_MULTI, SOCKBEAT_CMD_SESSION_GET);
-			if (!header)
-				err = -EMSGSIZE;
-			spin_lock_bh(&session->lock);
-			if (!err)
-				err = sb_put_session(skb, session);
-			spin_unlock_bh(&session->lock);
-			if (err && header)
-				genlmsg_cancel(skb, header);
-			else if (!err)
-				genlmsg_end(skb, header);
-		}
+		header = genlmsg_put(skb, NETLINK_CB(cb->skb).portid,
+				     cb->nlh->nlmsg_seq, &sb_family,
+				     NLM_F_MULTI, SOCKBEAT_CMD_SESSION_GET);
+		if (!header)
+			err = -EMSGSIZE;
+		spin_lock_bh(&session->lock);
+		if (!err)
+			err = sb_put_session(skb, session);
+		spin_unlock_bh(&session->lock);
+		if (err && header)
+			genlmsg_cancel(skb, header);
+		else if (!err)
+			genlmsg_end(skb, header);
 		if (!err)
 			cb->args[0] = (long)session->id + 1;
 		fput(file);

@@ -342,11 +342,11 @@ int sockbeat_nl_peer_get_dumpit(struct sk_buff *skb,
 		sb_dump_session(skb, cb, sb_session_of(dump->file));
 		return skb->len;
 	}
-	file = sb_session_next(sock_net(skb->sk), dump->id);
+	file = sb_session_next(cb->skb, dump->id);
 	if (!file)
 		return 0;
 	session = sb_session_of(file);
-	if (session->id == dump->id && sb_session_visible(cb->skb, session))
+	if (session->id == dump->id)
 		sb_dump_session(skb, cb, session);
 	fput(file);
 	return skb->len;

@@ -22,6 +22,7 @@
 #include <net/net_namespace.h>
 #include <net/netns/generic.h>
 
+#include "netlink.h"
 #include "sockbeat.h"
 
 #define SB_SLOTS_PER_PAGE	(PAGE_SIZE / sizeof(struct sockbeat_slot))
@@ -412,24 +413,28 @@ static const struct file_operations sb_session_fops = {
 };
 
 /**
- * sb_session_next - the session that follows in a namespace
- * @net: the namespace
+ * sb_session_next - the session that follows in a sender's namespace
+ * @skb: the request
  * @id: an id
  *
+ * Who may not see a session must not hold its file either: to let go of it may
+ * be the last close, which is done when the sender returns, and it may see to
+ * it that this takes long.
+ *
  * Context: process, may sleep.
- * Return: the file, held, of the session with the least id that is not less
- * than @id, or NULL.
+ * Return: the file, held, of the session that the sender may see with the least
+ * id that is not less than @id, or NULL.
  */
-struct file *sb_session_next(struct net *net, u32 id)
+struct file *sb_session_next(struct sk_buff *skb, u32 id)
 {
-	struct sb_net *sbn = net_generic(net, sb_net_id);
+	struct sb_net *sbn = net_generic(sock_net(skb->sk), sb_net_id);
 	struct sb_session *session;
 	struct file *file = NULL;
 
 	mutex_lock(&sb_sessions_mutex);
 	/* They are in the order of their ids. */
 	list_for_each_entry(session, &sbn->sessions, list) {
-		if (session->id < id)
+		if (session->id < id || !sb_session_visible(skb, session))
 			continue;
 		/* Its last close may be waiting for the mutex. */
 		file = sb_get_live_file(&session->file);

@@ -5,6 +5,7 @@
  */
 #define _GNU_SOURCE
 #include "daemon_work.h"
+#include "ctl.h"
 
 TEST_F(daemon, requests_of_one_client_are_done_in_order)
 {
@@ -496,6 +497,63 @@ TEST_F(daemon, drain_is_quiet_while_a_job_runs)
 	EXPECT_TRUE(expect(pfd.fd, sleep, sizeof(sleep)));
 	close(pfd.fd);
 	EXPECT_EQ(0, sockbeatd_wait(&self->d));
+}
+
+static bool on_kernel(void)
+{
+	const char *engine = getenv("SOCKBEAT_TEST_ENGINE");
+
+	return engine && !strcmp(engine, "kernel");
+}
+
+/* The id of the daemon's only session. */
+static int session_id(void)
+{
+	static const char key[] = "\"session\":";
+	const char *id = strstr(ctl_run("sessions -j")->out, key);
+
+	return id ? atoi(id + strlen(key)) : -1;
+}
+
+/* Whose peer an operator has retired is closed before its place is another's. */
+TEST_F(daemon, retired_by_another)
+{
+	const struct result *r;
+	int a, b;
+
+	if (!on_kernel())
+		SKIP(return, "nobody else has a session of the builtin engine");
+	START("pool_slots=1", "when_full=wait");
+	a = client(self);
+	ASSERT_TRUE(is_served(a));
+	r = ctl_run("recycle -d 100 %d 1:0", session_id());
+	ASSERT_EQ(0, r->status) TH_LOG("%s", r->err);
+	b = client(self);
+	EXPECT_TRUE(is_served(b));
+	EXPECT_TRUE(expect_end(a));
+	EXPECT_EQ(1, closed(self, "retired"));
+	EXPECT_EQ(1, sockbeatd_stat(&self->d, "", "connections"));
+	close(a);
+	close(b);
+}
+
+/* What an operator sets is how long places rest from then on. */
+TEST_F(daemon, delay_set_by_another)
+{
+	const struct result *r;
+	int a, b;
+
+	if (!on_kernel())
+		SKIP(return, "nobody else has a session of the builtin engine");
+	START("pool_slots=1", "when_full=wait", "recycle_delay_ms=600000");
+	a = client(self);
+	ASSERT_TRUE(is_served(a));
+	r = ctl_run("set %d recycle_delay_ms=100", session_id());
+	ASSERT_EQ(0, r->status) TH_LOG("%s", r->err);
+	close(a);
+	b = client(self);
+	EXPECT_TRUE(is_served(b));
+	close(b);
 }
 
 TEST_F(daemon, drain_does_not_wait_for_ever)

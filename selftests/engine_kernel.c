@@ -377,6 +377,27 @@ TEST_F(session, offload_between_frames)
 	ASSERT_EQ(2, stats_of(_metadata, self).pass_position);
 }
 
+/* Nor is the end of a stream a byte that was not counted. */
+TEST_F(session, offload_and_the_end)
+{
+	struct sockbeat_conn conn;
+	char byte;
+
+	start(_metadata, self, (struct sockbeat_opts){ .capacity = 16, .check_positions = true });
+	conn = begin_offload(_metadata, self);
+	ASSERT_EQ(4, send(self->v4.client, "last", 4, 0));
+	ASSERT_EQ(0, shutdown(self->v4.client, SHUT_WR));
+	while (info_of(_metadata, self, conn.handle).tcp_state != TCP_CLOSE_WAIT)
+		poll(NULL, 0, 1);
+	for (int left = 4; left; left--)
+		ASSERT_EQ(1, sockbeat_conn_read(&conn, self->v4.server, &byte, 1));
+	ASSERT_EQ(0, sockbeat_conn_read(&conn, self->v4.server, &byte, 1));
+	ASSERT_EQ(0, sockbeat_conn_done(&conn, 0, 0)) TH_LOG("%s", sockbeat_strerror(self->sb));
+	ASSERT_EQ(1, sockbeat_conn_write(&conn, self->v4.server, "x", 1));
+	ASSERT_EQ(0, sockbeat_conn_done(&conn, 0, 0)) TH_LOG("%s", sockbeat_strerror(self->sb));
+	ASSERT_EQ(0, sockbeat_conn_check(&conn)) TH_LOG("%s", sockbeat_strerror(self->sb));
+}
+
 TEST_F(session, offload_and_frames_undone)
 {
 	struct sockbeat_conn conn;

@@ -427,10 +427,11 @@ TEST_F(session, bind_from_another_namespace_is_refused)
 	close(old);
 }
 
-/* A netlink socket that another user opened must not make a more privileged
- * process act on fds of its own.
+/* Another user's netlink socket is used for nothing, though he had made himself
+ * root of namespaces of his own for it.
  */
-TEST_F(session, confused_deputy)
+static void use_socket_of_another(struct __test_metadata *_metadata, FIXTURE_DATA(session) *self,
+				  int namespaces)
 {
 	int sv[2], session, status;
 	pid_t pid;
@@ -443,7 +444,7 @@ TEST_F(session, confused_deputy)
 	if (!pid) {
 		struct client c;
 
-		if (setresuid(1000, 1000, 1000) || client_open(&c) ||
+		if (setresuid(1000, 1000, 1000) || unshare(namespaces) || client_open(&c) ||
 		    send_fd(sv[1], client_fd(&c)))
 			_exit(1);
 		_exit(0);
@@ -457,6 +458,18 @@ TEST_F(session, confused_deputy)
 	EXPECT_STREQ("netlink socket was opened by another user", self->c.why);
 	EXPECT_EQ(-EPERM, client_session_bind(&self->c, session));
 	close(session);
+	close(sv[0]);
+	close(sv[1]);
+}
+
+TEST_F(session, confused_deputy)
+{
+	use_socket_of_another(_metadata, self, 0);
+}
+
+TEST_F(session, confused_deputy_and_namespaces)
+{
+	use_socket_of_another(_metadata, self, CLONE_NEWUSER | CLONE_NEWNET);
 }
 
 /* An ordinary user tracks its own sockets. */

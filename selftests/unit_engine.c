@@ -32,6 +32,64 @@ TEST_F(session, heard_before_told)
 	event_of(_metadata, self, SILENT, handle[1], 300 + LATE_MS);
 }
 
+/* Who was suspect, and heard before that was told, is warned of in its time. */
+TEST_F(session, suspicion_ends_untold)
+{
+	struct sockbeat_event event[2];
+	uint64_t handle[2], due_ms;
+
+	start(_metadata, self, (struct sockbeat_opts){ .timeout_ms = 20000, .trigger = 1,
+						       .suspect_percent = 2 });
+	handle[0] = add(_metadata, self, self->v4.server, 0);
+	handle[1] = add(_metadata, self, self->v6.server, 0);
+	due_ms = clock_ms() + 400 + LATE_MS;
+	while (clock_ms() < due_ms)
+		usleep(1000);
+	ASSERT_EQ(1, events_until(_metadata, self, event, 1, clock_ms() + PATIENCE_MS));
+	ASSERT_EQ(handle[0], event[0].handle);
+	ASSERT_EQ(2, stats_of(_metadata, self).suspects);
+	send_byte(_metadata, self, self->v6.client);
+	due_ms = clock_ms() + 10000;
+	ASSERT_EQ(0, sockbeat_events(self->sb, event, 2));
+	event_of(_metadata, self, SOCKBEAT_EVENT_KIND_SUSPECT, handle[1], 400 + LATE_MS);
+	ASSERT_GT(due_ms, clock_ms());
+}
+
+/* Those that a guard has kept are ended soon after it. */
+TEST_F(session, ended_after_the_guard)
+{
+	struct sockbeat_event event[20];
+	int n, gone = 0, dead = 4, all = 20;
+	uint64_t over_ms = 0, end_ms;
+	struct pair pair[20];
+
+	start(_metadata, self, (struct sockbeat_opts){ .timeout_ms = 10000, .trigger = 1,
+		.action = SOCKBEAT_ACTION_ABORT, .guard_percent = 50, .guard_window_ms = 300 });
+	ASSERT_EQ(0, tcp_pairs(AF_INET, pair, all));
+	for (int i = 0; i < all; i++)
+		add(_metadata, self, pair[i].server, i);
+	while (!stats_of(_metadata, self).guards)
+		ASSERT_LE(0, events_until(_metadata, self, event, all, clock_ms() + 1000));
+	/* The first look at those that it keeps. */
+	while (!stats_of(_metadata, self).acts_guarded)
+		ASSERT_LE(0, events_until(_metadata, self, event, all, clock_ms() + 100));
+	for (int i = dead; i < all; i++)
+		send_byte(_metadata, self, pair[i].client);
+	for (end_ms = clock_ms() + PATIENCE_MS; gone < dead && clock_ms() < end_ms;) {
+		n = events_until(_metadata, self, event, all, clock_ms() + 100);
+		for (int i = 0; i < n; i++) {
+			if (event[i].kind == SOCKBEAT_EVENT_KIND_GUARD_OVER)
+				over_ms = clock_ms();
+			gone += event[i].kind == SOCKBEAT_EVENT_KIND_GONE;
+		}
+	}
+	EXPECT_EQ(dead, gone);
+	EXPECT_NE(0, over_ms);
+	EXPECT_GT(over_ms + 5000, clock_ms());
+	for (int i = 0; i < all; i++)
+		tcp_pair_close(&pair[i]);
+}
+
 /* No handle is 0, and the last owner's is nobody's. */
 TEST_F(session, generation_wraps)
 {

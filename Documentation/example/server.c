@@ -60,7 +60,8 @@ static void welcome(int fd)
 /* Before close(): the descriptor has to be the socket's still. */
 static void retire(struct client *c)
 {
-	if (sockbeat_recycle(sb, &c->at.handle, 1, SOCKBEAT_DEFAULT_DELAY, SOCKBEAT_END_SHUTDOWN) != 1)
+	/* 0 where somebody else, sockbeatctl for one, was quicker. */
+	if (sockbeat_recycle(sb, &c->at.handle, 1, SOCKBEAT_DEFAULT_DELAY, SOCKBEAT_END_SHUTDOWN) < 0)
 		errx(1, "%s", sockbeat_strerror(sb));
 	close(c->fd);
 	c->at.handle = 0;
