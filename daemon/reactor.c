@@ -238,15 +238,15 @@ static void session_events(struct reactor *r)
 	for (int i = 0; i < n; i++) {
 		struct conn *c;
 
-		c = events[i].handle ? reactor_find(r, events[i].handle) : NULL;
+		if (!events[i].handle) {
+			guard_event(r, &events[i]);
+			continue;
+		}
+		c = reactor_find(r, events[i].handle);
 		if (events[i].kind == SOCKBEAT_EVENT_KIND_RECYCLED) {
 			/* Who retired it was not us, and its slot is free, or will be. */
 			if (c)
 				reactor_close(r, c, CLOSE_RETIRED);
-			continue;
-		}
-		if (!events[i].handle) {
-			guard_event(r, &events[i]);
 			continue;
 		}
 		if (!c) {

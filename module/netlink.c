@@ -72,18 +72,33 @@ bool sb_session_visible(struct sk_buff *skb, const struct sb_session *session)
 	       uid_eq(uid, sk->sk_socket->file->f_cred->euid);
 }
 
+/**
+ * sb_session_find - the session of an id
+ * @skb: the request
+ * @id: the id
+ *
+ * Context: process, may sleep.
+ * Return: the file, held, or NULL where there is none that the sender may see.
+ */
+struct file *sb_session_find(struct sk_buff *skb, u32 id)
+{
+	struct file *file = sb_session_next(skb, id);
+
+	if (file && sb_session_of(file)->id != id) {
+		fput(file);
+		file = NULL;
+	}
+	return file;
+}
+
 /* Who may not see a session is told what is told of one that is not there. */
 static struct file *sb_session_by_id(struct sk_buff *skb, const struct nlattr *attr,
 				     struct netlink_ext_ack *extack)
 {
-	u32 id = nla_get_u32(attr);
-	struct file *file = sb_session_next(skb, id);
+	struct file *file = sb_session_find(skb, nla_get_u32(attr));
 
-	if (file) {
-		if (sb_session_of(file)->id == id)
-			return file;
-		fput(file);
-	}
+	if (file)
+		return file;
 	NL_SET_ERR_MSG_ATTR(extack, attr, "no session has this id");
 	return ERR_PTR(-ENOENT);
 }

@@ -69,6 +69,7 @@ bool sb_put_peer_msg(struct sk_buff *skb, void *header, struct sb_peer *peer);
 /* netlink.c */
 void sb_extack(struct netlink_ext_ack *extack, const struct nlattr *attr,
 	       const char *why);
+struct file *sb_session_find(struct sk_buff *skb, u32 id);
 bool sb_session_visible(struct sk_buff *skb, const struct sb_session *session);
 struct file *sb_session_file(struct sk_buff *skb, const struct nlmsghdr *nlh,
 			     struct netlink_ext_ack *extack);

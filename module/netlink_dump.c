@@ -335,19 +335,16 @@ int sockbeat_nl_peer_get_dumpit(struct sk_buff *skb,
 				struct netlink_callback *cb)
 {
 	struct sb_dump *dump = (struct sb_dump *)cb->ctx;
-	struct sb_session *session;
 	struct file *file;
 
 	if (dump->file) {
 		sb_dump_session(skb, cb, sb_session_of(dump->file));
 		return skb->len;
 	}
-	file = sb_session_next(cb->skb, dump->id);
+	file = sb_session_find(cb->skb, dump->id);
 	if (!file)
 		return 0;
-	session = sb_session_of(file);
-	if (session->id == dump->id)
-		sb_dump_session(skb, cb, session);
+	sb_dump_session(skb, cb, sb_session_of(file));
 	fput(file);
 	return skb->len;
 }

@@ -9,19 +9,12 @@
 
 #define CLIENTS	20
 
-static bool is_kernel(void)
-{
-	const char *engine = getenv("SOCKBEAT_TEST_ENGINE");
-
-	return engine && !strcmp(engine, "kernel");
-}
-
 /* The kernel clears them while the daemon sleeps; then each is news once. */
 TEST_F(daemon, stuck)
 {
 	int fd[CLIENTS], i;
 
-	if (!is_kernel())
+	if (!on_kernel())
 		SKIP(return, "the builtin engine stops with the daemon");
 	START("timeout_ms=1000", "act_after_ms=500");
 	for (i = 0; i < CLIENTS; i++) {

@@ -6,13 +6,6 @@
 #define _GNU_SOURCE
 #include "daemon_fixture.h"
 
-static bool on_kernel(void)
-{
-	const char *engine = getenv("SOCKBEAT_TEST_ENGINE");
-
-	return engine && !strcmp(engine, "kernel");
-}
-
 /* Where the daemon has the kernel and is not told otherwise, it sees none. */
 TEST_F(daemon, heartbeats_are_the_kernels)
 {

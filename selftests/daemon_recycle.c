@@ -448,23 +448,6 @@ TEST_F(daemon, drain_waits_for_jobs)
 	close(fd);
 }
 
-/* Processor time that the daemon has used. */
-static long cpu_ms(const struct sockbeatd *d)
-{
-	char path[64], text[1024] = "";
-	unsigned long user = 0, system = 0;
-	FILE *f;
-
-	snprintf(path, sizeof(path), "/proc/%d/stat", d->pid);
-	f = fopen(path, "r");
-	if (!f || !fgets(text, sizeof(text), f) ||
-	    sscanf(strrchr(text, ')'), ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu",
-		   &user, &system) != 2)
-		return -1;
-	fclose(f);
-	return (user + system) * 1000 / sysconf(_SC_CLK_TCK);
-}
-
 /* What a client sends to a server that drains is not read, and no reason to
  * look at it all the time.
  */
@@ -489,21 +472,14 @@ TEST_F(daemon, drain_is_quiet_while_a_job_runs)
 		close(fd);
 	while (poll(&pfd, 1, 300) > 0)
 		ASSERT_LT(0, recv(pfd.fd, got, sizeof(got), 0));
-	before = cpu_ms(&self->d);
+	before = cpu_ms(self->d.pid);
 	EXPECT_EQ(0, poll(&pfd, 1, 1000));
-	EXPECT_GE(200, cpu_ms(&self->d) - before);
+	EXPECT_GE(200, cpu_ms(self->d.pid) - before);
 	pfd.revents = 0;
 	EXPECT_EQ(1, poll(&pfd, 1, job_ms));
 	EXPECT_TRUE(expect(pfd.fd, sleep, sizeof(sleep)));
 	close(pfd.fd);
 	EXPECT_EQ(0, sockbeatd_wait(&self->d));
-}
-
-static bool on_kernel(void)
-{
-	const char *engine = getenv("SOCKBEAT_TEST_ENGINE");
-
-	return engine && !strcmp(engine, "kernel");
 }
 
 /* The id of the daemon's only session. */

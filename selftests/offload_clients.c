@@ -23,13 +23,6 @@ struct service {
 	int port;
 };
 
-static bool on_kernel(void)
-{
-	const char *engine = getenv("SOCKBEAT_TEST_ENGINE");
-
-	return engine && !strcmp(engine, "kernel");
-}
-
 /* One line of what it says. */
 static bool service_line(struct service *s, char *line, size_t size)
 {

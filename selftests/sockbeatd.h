@@ -49,6 +49,33 @@ static inline uint64_t now_ms(void)
 	return now.tv_sec * 1000ULL + now.tv_nsec / 1000000;
 }
 
+/* Whether the tests are of the kernel engine. */
+static inline bool on_kernel(void)
+{
+	const char *engine = getenv("SOCKBEAT_TEST_ENGINE");
+
+	return engine && !strcmp(engine, "kernel");
+}
+
+/* Processor time that a process has used; LONG_MAX where that cannot be read. */
+static inline long cpu_ms(pid_t pid)
+{
+	unsigned long user = 0, system = 0;
+	char path[64], text[1024] = "";
+	long used = LONG_MAX;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	file = fopen(path, "r");
+	if (file && fgets(text, sizeof(text), file) &&
+	    sscanf(strrchr(text, ')'), ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu",
+		   &user, &system) == 2)
+		used = (user + system) * 1000 / sysconf(_SC_CLK_TCK);
+	if (file)
+		fclose(file);
+	return used;
+}
+
 /* A program of ours: next to the tests in the build directory, or installed. */
 static inline void program_path(const char *name, char path[PATH_MAX])
 {
