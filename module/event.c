@@ -7,6 +7,8 @@
  * of memory loses nothing.  While a message is under way the lock is dropped;
  * a peer that changes in that time loses its @sending mark and is told again.
  */
+#include <linux/file.h>
+#include <linux/net.h>
 #include <linux/netlink.h>
 #include <linux/skbuff.h>
 #include <linux/wait_bit.h>
@@ -185,6 +187,21 @@ void sb_event_wait(struct sb_session *session)
 		wait_var_event(&session->turn, READ_ONCE(session->turn) != turn);
 }
 
+/* Keep a port open while a message is on its way there: a number of a closed one
+ * may be anyone's by the time that it is looked up.
+ */
+static struct file *sb_event_hold_port(struct sock *sk)
+{
+	struct file *file = NULL;
+
+	/* Who closes the file takes the socket from it under this lock first. */
+	read_lock_bh(&sk->sk_callback_lock);
+	if (sk->sk_socket && sk->sk_socket->file)
+		file = sb_get_live_file(&sk->sk_socket->file);
+	read_unlock_bh(&sk->sk_callback_lock);
+	return file;
+}
+
 /* A message begins to be under way, or has taken effect. */
 static void sb_event_turn(struct sb_session *session)
 {
@@ -207,6 +224,7 @@ bool sb_event_flush(struct sb_session *session)
 	int budget = READ_ONCE(sb_max_expire_per_tick);
 	struct sk_buff *skb;
 	bool guard, is_empty;
+	struct file *port;
 	struct net *net;
 	unsigned int n;
 	u32 portid;
@@ -226,12 +244,18 @@ bool sb_event_flush(struct sb_session *session)
 			kfree_skb(skb);
 			break;
 		}
+		port = sb_event_hold_port(session->port_sk);
+		if (!port) {
+			kfree_skb(skb);
+			sb_event_failed(session);
+			break;
+		}
 		guard = session->guard.active;
 		is_empty = guard == session->guard.told ||
 			   !sb_message_put_guard(skb, session);
 		n = sb_event_compose(session, skb);
 		is_empty = is_empty && !n;
-		/* The namespace's exit waits for this work. */
+		/* The port holds its namespace. */
 		net = session->net;
 		portid = session->portid;
 		sb_event_turn(session);
@@ -241,6 +265,7 @@ bool sb_event_flush(struct sb_session *session)
 			err = sb_message_send(net, skb, portid);
 		else
 			kfree_skb(skb);
+		fput(port);
 
 		spin_lock_bh(&session->lock);
 		if (!is_empty)

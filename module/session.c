@@ -19,6 +19,7 @@
 #include <linux/poll.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
+#include <linux/xarray.h>
 #include <net/net_namespace.h>
 #include <net/netns/generic.h>
 
@@ -31,16 +32,17 @@
 
 /**
  * struct sb_net - what a network namespace has
- * @sessions: its sessions; sb_sessions_mutex, read under RCU
- * @last_id: the id given last; sb_sessions_mutex
+ * @sessions: its sessions by id; sb_sessions_mutex, read under RCU
+ * @next_id: where to look for the next id, so that none comes again soon;
+ *	     sb_sessions_mutex
  */
 struct sb_net {
-	struct list_head sessions;
-	u32 last_id;
+	struct xarray sessions;
+	u32 next_id;
 };
 
-/* Guards the lists of all namespaces, sb_net.last_id, and session->net against
- * the exit of a namespace.
+/* Guards the sessions of all namespaces, and session->net against the exit of a
+ * namespace.
  */
 DEFINE_MUTEX(sb_sessions_mutex);
 
@@ -49,6 +51,11 @@ LIST_HEAD(sb_sessions);
 
 static unsigned int sb_net_id;
 static struct workqueue_struct *sb_wq;
+
+static struct sb_net *sb_net_of(const struct net *net)
+{
+	return net_generic(net, sb_net_id);
+}
 
 static u64 sb_session_tick(const struct sb_session *session, u64 ms)
 {
@@ -391,7 +398,7 @@ static int sb_session_release(struct inode *inode, struct file *file)
 
 	mutex_lock(&sb_sessions_mutex);
 	if (session->net)
-		list_del_rcu(&session->list);
+		xa_erase(&sb_net_of(session->net)->sessions, session->id);
 	mutex_unlock(&sb_sessions_mutex);
 
 	sb_session_stop(session);
@@ -427,14 +434,14 @@ static const struct file_operations sb_session_fops = {
  */
 struct file *sb_session_next(struct sk_buff *skb, u32 id)
 {
-	struct sb_net *sbn = net_generic(sock_net(skb->sk), sb_net_id);
+	struct sb_net *sbn = sb_net_of(sock_net(skb->sk));
 	struct sb_session *session;
 	struct file *file = NULL;
+	unsigned long index;
 
 	mutex_lock(&sb_sessions_mutex);
-	/* They are in the order of their ids. */
-	list_for_each_entry(session, &sbn->sessions, list) {
-		if (session->id < id || !sb_session_visible(skb, session))
+	xa_for_each_start(&sbn->sessions, index, session, id) {
+		if (!sb_session_visible(skb, session))
 			continue;
 		/* Its last close may be waiting for the mutex. */
 		file = sb_get_live_file(&session->file);
@@ -518,10 +525,11 @@ static struct sb_session *sb_session_alloc(u32 capacity, struct sb_user *user)
 struct file *sb_session_open(struct net *net, u32 portid, struct sock *sk,
 			     u32 capacity, const char **why)
 {
-	struct sb_net *sbn = net_generic(net, sb_net_id);
+	struct sb_net *sbn = sb_net_of(net);
 	struct sb_session *session;
 	struct sb_user *user;
 	struct file *file;
+	int err;
 
 	user = sb_user_get(capacity, why);
 	if (IS_ERR(user))
@@ -531,22 +539,32 @@ struct file *sb_session_open(struct net *net, u32 portid, struct sock *sk,
 		*why = "no memory for a session of this capacity";
 		return ERR_PTR(-ENOMEM);
 	}
+	/* Nobody finds it by its id before it has a file. */
+	mutex_lock(&sb_sessions_mutex);
+	err = xa_alloc_cyclic(&sbn->sessions, &session->id, NULL, xa_limit_32b,
+			      &sbn->next_id, GFP_KERNEL);
+	mutex_unlock(&sb_sessions_mutex);
+	if (err < 0) {
+		*why = "no memory for a session's id";
+		sb_session_free(session);
+		return ERR_PTR(err);
+	}
 	file = anon_inode_getfile("[sockbeat]", &sb_session_fops, session,
 				  O_RDWR);
 	if (IS_ERR(file)) {
 		*why = "no file for the session";
+		xa_erase(&sbn->sessions, session->id);
 		sb_session_free(session);
 		return file;
 	}
-	mutex_lock(&sb_sessions_mutex);
-	session->net = net;
 	spin_lock_bh(&session->lock);
 	sb_session_set_port(session, portid, sk);
 	spin_unlock_bh(&session->lock);
-	session->id = ++sbn->last_id;
+	mutex_lock(&sb_sessions_mutex);
+	session->net = net;
 	session->file = file;
 	list_add(&session->all, &sb_sessions);
-	list_add_tail_rcu(&session->list, &sbn->sessions);
+	xa_store(&sbn->sessions, session->id, session, GFP_KERNEL);
 	mutex_unlock(&sb_sessions_mutex);
 	return file;
 }
@@ -560,14 +578,13 @@ static int sb_port_closed(struct notifier_block *nb, unsigned long action,
 {
 	struct netlink_notify *notify = data;
 	struct sb_session *session;
-	struct sb_net *sbn;
+	unsigned long index;
 	struct sock *sk;
 
 	if (action != NETLINK_URELEASE || notify->protocol != NETLINK_GENERIC)
 		return NOTIFY_DONE;
-	sbn = net_generic(notify->net, sb_net_id);
 	rcu_read_lock();
-	list_for_each_entry_rcu(session, &sbn->sessions, list) {
+	xa_for_each(&sb_net_of(notify->net)->sessions, index, session) {
 		if (READ_ONCE(session->portid) != notify->portid)
 			continue;
 		sk = NULL;
@@ -589,9 +606,7 @@ static struct notifier_block sb_port_notifier = {
 
 static int __net_init sb_net_init(struct net *net)
 {
-	struct sb_net *sbn = net_generic(net, sb_net_id);
-
-	INIT_LIST_HEAD(&sbn->sessions);
+	xa_init_flags(&sb_net_of(net)->sessions, XA_FLAGS_ALLOC1 | XA_FLAGS_ACCOUNT);
 	return 0;
 }
 
@@ -600,12 +615,13 @@ static int __net_init sb_net_init(struct net *net)
  */
 static void __net_exit sb_net_exit(struct net *net)
 {
-	struct sb_net *sbn = net_generic(net, sb_net_id);
-	struct sb_session *session, *next;
+	struct sb_net *sbn = sb_net_of(net);
+	struct sb_session *session;
+	unsigned long index;
 
 	mutex_lock(&sb_sessions_mutex);
-	list_for_each_entry_safe(session, next, &sbn->sessions, list) {
-		list_del_rcu(&session->list);
+	xa_for_each(&sbn->sessions, index, session) {
+		xa_erase(&sbn->sessions, index);
 		sb_session_stop(session);
 		spin_lock_bh(&session->lock);
 		session->net = NULL;

@@ -4,7 +4,7 @@
  *
  * Locks, outermost first:
  *
- *   sb_sessions_mutex	session lists of all namespaces, against their exit
+ *   sb_sessions_mutex	sessions of all namespaces, against their exit
  *   the socket's lock	held by TCP when sb_hook_state() runs, and as spinlock by
  *			sb_peer_track() while a socket is entered
  *   session->lock	everything about a session's peers; spinlock, BH off
@@ -307,7 +307,7 @@ struct sb_acts {
  * @capacity: slots; constant
  * @first_generation: what a slot begins with; constant
  * @tick_ms: the wheel's unit; constant
- * @id: name in events; constant
+ * @id: name in events, no other's in its namespace; constant
  * @file: the file; no reference, sb_sessions_mutex
  * @pages: the slot page, filled by faults; an entry is set once
  * @n_pages: entries of @pages; constant
@@ -315,7 +315,6 @@ struct sb_acts {
  * @wait: for poll()
  * @timer: starts @work
  * @work: the tick
- * @list: place in the namespace's list; sb_sessions_mutex, read under RCU
  * @all: place in sb_sessions; sb_sessions_mutex
  */
 struct sb_session {
@@ -362,7 +361,6 @@ struct sb_session {
 	wait_queue_head_t wait;
 	struct hrtimer timer;
 	struct work_struct work;
-	struct list_head list;
 	struct list_head all;
 };
 

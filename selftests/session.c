@@ -317,21 +317,28 @@ static void *end_sessions(void *arg)
 	return NULL;
 }
 
+/* Keep the processor for so long. */
+static void spin_us(unsigned int us)
+{
+	struct timespec now;
+	uint64_t end_us;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	end_us = now.tv_sec * 1000000ull + now.tv_nsec / 1000 + us;
+	do {
+		clock_gettime(CLOCK_MONOTONIC, &now);
+	} while (now.tv_sec * 1000000ull + now.tv_nsec / 1000 < end_us);
+}
+
 /* Takes the processor again and again from whoever is at work there. */
 static void *interrupt(void *arg)
 {
 	const struct timespec pause = { .tv_nsec = 50000 };
-	struct timespec now;
-	uint64_t end_us;
 
 	run_on(0, 1);
 	while (!atomic_load(&ends.over)) {
 		nanosleep(&pause, NULL);
-		clock_gettime(CLOCK_MONOTONIC, &now);
-		end_us = now.tv_sec * 1000000ull + now.tv_nsec / 1000 + 3000;
-		do {
-			clock_gettime(CLOCK_MONOTONIC, &now);
-		} while (now.tv_sec * 1000000ull + now.tv_nsec / 1000 < end_us);
+		spin_us(3000);
 	}
 	return NULL;
 }
@@ -366,6 +373,89 @@ TEST_F(session, port_and_sessions_end_at_once)
 	}
 	EXPECT_EQ(0, file_write(PREEMPT, mode));
 	pthread_barrier_destroy(&ends.begin);
+}
+
+#define TOLD		500	/* peers that have something to tell */
+
+static struct {
+	pthread_barrier_t begin;
+	struct client old;
+	unsigned int delay_us;
+	int stolen;
+} heir;
+
+/* Closes a port that is being sent to and takes its number. */
+static void *inherit_port(void *arg)
+{
+	uint32_t port = client_port(&heir.old);
+	struct mnl_socket *nl = mnl_socket_open2(NETLINK_GENERIC, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	char buf[8192];
+
+	run_on(1, 0);
+	pthread_barrier_wait(&heir.begin);
+	spin_us(heir.delay_us);
+	close(mnl_socket_get_fd(heir.old.nl));
+	while (mnl_socket_bind(nl, 0, port))
+		;
+	/* What is on its way arrives. */
+	usleep(10000);
+	while (mnl_socket_recvfrom(nl, buf, sizeof(buf)) > 0)
+		heir.stolen++;
+	mnl_socket_close(nl);
+	return NULL;
+}
+
+/* What is on its way to a port that closes is not for who takes its number. */
+TEST_F(session, events_are_not_for_the_next_of_a_number)
+{
+	struct peer_conf conf = { 100, KEEP, KEEP, 0 };
+	pthread_t thread, interrupter;
+	char modes[64], *mode;
+	struct nlmsghdr *nlh;
+	struct pair *pairs;
+	uint64_t handle;
+	int session;
+
+	mode = preempt_mode(modes, sizeof(modes));
+	if (!mode)
+		SKIP(return, PREEMPT " is not there: this kernel's preemption is fixed");
+	session = client_session_new(&self->c, TOLD, 0, 100, SOCKBEAT_TRIGGER_LEVEL, NULL);
+	ASSERT_LE(0, session);
+	pairs = calloc(TOLD, sizeof(*pairs));
+	ASSERT_EQ(0, tcp_pairs(AF_INET, pairs, TOLD));
+	ASSERT_EQ(0, client_open(&heir.old));
+	ASSERT_EQ(0, client_session_bind(&heir.old, session));
+	for (int i = 0; i < TOLD; i++)
+		ASSERT_EQ(0, client_add1(&self->c, session, pairs[i].server, &conf, &handle));
+	client_close(&heir.old);
+	ASSERT_EQ(0, pthread_barrier_init(&heir.begin, NULL, 2));
+	ASSERT_EQ(0, file_write(PREEMPT, "full"));
+	heir.stolen = 0;
+	for (int round = 0; round < 100; round++) {
+		ASSERT_EQ(0, client_open(&heir.old));
+		atomic_store(&ends.over, false);
+		ASSERT_EQ(0, pthread_create(&thread, NULL, inherit_port, NULL));
+		run_on(0, 0);
+		ASSERT_EQ(0, pthread_create(&interrupter, NULL, interrupt, NULL));
+		heir.delay_us = round % 40 * 100;
+		pthread_barrier_wait(&heir.begin);
+		/* Who waited for the answer would hold the port open. */
+		nlh = client_cmd(&heir.old, SOCKBEAT_CMD_SESSION_BIND);
+		mnl_attr_put_u32(nlh, SOCKBEAT_A_SESSION_FD, session);
+		mnl_socket_sendto(heir.old.nl, nlh, nlh->nlmsg_len);
+		pthread_join(thread, NULL);
+		atomic_store(&ends.over, true);
+		pthread_join(interrupter, NULL);
+		client_close(&heir.old);
+		usleep(100000);
+	}
+	EXPECT_EQ(0, file_write(PREEMPT, mode));
+	EXPECT_EQ(0, heir.stolen);
+	pthread_barrier_destroy(&heir.begin);
+	for (int i = 0; i < TOLD; i++)
+		tcp_pair_close(&pairs[i]);
+	free(pairs);
+	close(session);
 }
 
 /* A socket that its owner closes without peer-del is let go at once: the
