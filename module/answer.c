@@ -34,6 +34,12 @@
 /* The most bytes that are looked at, and answered, at once. */
 #define SB_OFFLOAD_BYTES	1024
 
+/* The most heartbeats of a peer that are answered with no pause of a second: two
+ * offloaded ends may take each other's answers for heartbeats, and would go on in
+ * softirq without end.  The application is asked then, which may be stopped.
+ */
+#define SB_BURST_MAX		1000
+
 /* Room that options may take of a segment. */
 #define SB_OPTION_BYTES		40
 
@@ -79,14 +85,17 @@ static struct sb_offload *sb_offload_of(const struct sock *sk)
 	return ours ? offload : NULL;
 }
 
-/* Nothing is under way that a reply could get into. */
+/* Nothing is under way that a reply could get into.  A handshake among it: TCP
+ * would go on with that when it is to send, and may close the socket, where this
+ * file holds the lock that the peer's end asks for.
+ */
 static bool sb_offload_is_plain(const struct sock *sk)
 {
 	const struct tcp_sock *tp = tcp_sk(sk);
 
 	return sk->sk_state == TCP_ESTABLISHED && !READ_ONCE(sk->sk_err) &&
 	       !READ_ONCE(sk->sk_shutdown) && !sock_flag(sk, SOCK_DEAD) &&
-	       !tp->urg_data && !tp->repair &&
+	       !tp->urg_data && !tp->repair && !sb_defers_connect(sk) &&
 	       READ_ONCE(sk->sk_peek_off) < 0 &&
 	       !(READ_ONCE(sk->sk_tsflags) & (SOF_TIMESTAMPING_TX_RECORD_MASK |
 					      SOF_TIMESTAMPING_OPT_ID));
@@ -150,11 +159,14 @@ static bool sb_offload_send(struct sock *sk, struct sb_scratch *scratch,
 	iov_iter_kvec(&msg.msg_iter, ITER_SOURCE, &vec, 1, n);
 
 	sk->sk_frag = scratch->frag;
+	scratch->frag.page = NULL;
 	sk->sk_use_task_frag = false;
 	sk->sk_allocation = gfp;
 	sent = tcp_sendmsg_locked(sk, &msg, n);
 	sk->sk_allocation = allocation;
 	sk->sk_use_task_frag = use_task_frag;
+	if (scratch->frag.page)
+		put_page(scratch->frag.page);
 	scratch->frag = sk->sk_frag;
 	sk->sk_frag = frag;
 
@@ -212,17 +224,17 @@ static void sb_offload_take(struct sock *sk, u32 unread)
 	WARN_ON_ONCE(desc.count);
 }
 
-/* Too soon after the last one, or too many in one go to tell. */
+/* Too soon after the last one, too many in one go to tell, or too many in all. */
 static bool sb_offload_is_flood(const struct sb_offload *offload,
 				const struct sb_profile *profile, u32 frames)
 {
-	u32 ms = profile->min_interval_ms;
+	u32 ms = profile->min_interval_ms, after = tcp_jiffies32 - offload->answered;
 
-	if (!ms || !frames)
-		return false;
-	return frames > 1 ||
-	       (offload->has_answered &&
-		tcp_jiffies32 - offload->answered < msecs_to_jiffies(ms));
+	if (!frames || !offload->has_answered)
+		return ms && frames > 1;
+	if (!ms)
+		return after < HZ && offload->burst >= SB_BURST_MAX;
+	return frames > 1 || after < msecs_to_jiffies(ms);
 }
 
 static void sb_offload_taken(struct sb_offload *offload, const struct sb_match *found)
@@ -236,6 +248,10 @@ static void sb_offload_taken(struct sb_offload *offload, const struct sb_match *
 		sb_count(session, SB_PROBES_ANSWERED, found->answers);
 	}
 	if (answered) {
+		if (now - offload->answered >= HZ)
+			offload->burst = 0;
+		/* No more than SB_BURST_MAX and what is answered at once. */
+		offload->burst += answered;
 		offload->answered = now;
 		offload->has_answered = true;
 		sb_count(session, SB_ANSWERED, answered);
@@ -247,6 +263,8 @@ static void sb_offload_passed(struct sb_offload *offload, enum sb_count reason)
 {
 	if (reason != SB_PASS_PARTIAL)
 		offload->expected = 0;
+	if (reason == SB_PASS_RATE)
+		offload->burst = 0;
 	sb_count(offload->peer->session, reason, 1);
 }
 

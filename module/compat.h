@@ -11,6 +11,7 @@
 #include <linux/fs.h>
 #include <linux/hrtimer.h>
 #include <net/genetlink.h>
+#include <net/inet_sock.h>
 
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 1, 0)
 #error "sockbeat needs Linux 6.1 or newer"
@@ -110,6 +111,19 @@ static inline struct file *sb_get_live_file(struct file **file)
 	return get_file_active(file);
 }
 #endif
+
+/**
+ * sb_defers_connect - whether what a socket sends first is to connect it
+ * @sk: a TCP socket
+ */
+static inline bool sb_defers_connect(const struct sock *sk)
+{
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 6, 0)
+	return inet_sk(sk)->defer_connect;
+#else
+	return inet_test_bit(DEFER_CONNECT, sk);
+#endif
+}
 
 static inline struct nlattr **sb_dump_attrs(struct netlink_callback *cb)
 {

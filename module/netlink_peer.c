@@ -283,9 +283,9 @@ static void sb_extack_full(struct netlink_ext_ack *extack,
 				count[SOCKBEAT_STATE_RECYCLING]);
 }
 
-static int sb_add_entries(struct sb_request *req, struct netlink_ext_ack *extack)
+static int sb_add_entries(struct sb_request *req, u64 until_ms,
+			  struct netlink_ext_ack *extack)
 {
-	u64 until_ms = sb_now_ms() + SB_ADD_WAIT_MS;
 	const char *why = NULL;
 	unsigned int i;
 	int err;
@@ -326,11 +326,17 @@ static void sb_put_handles(struct sk_buff *reply, const struct sb_request *req)
 
 int sockbeat_nl_peer_add_doit(struct sk_buff *skb, struct genl_info *info)
 {
+	u64 until_ms = sb_now_ms();
 	struct sb_request req;
 	struct sk_buff *reply;
 	void *header;
 	int err;
 
+	/* Of all requests of one buffer, through which generic netlink holds its
+	 * lock, only the last waits.
+	 */
+	if (skb->len <= NLMSG_ALIGN(info->nlhdr->nlmsg_len))
+		until_ms += SB_ADD_WAIT_MS;
 	err = sb_request_begin(&req, skb, info, SB_KEY_FD, SB_CONF);
 	if (err)
 		return err;
@@ -341,7 +347,7 @@ int sockbeat_nl_peer_add_doit(struct sk_buff *skb, struct genl_info *info)
 		err = -ENOMEM;
 		goto end;
 	}
-	err = sb_add_entries(&req, info->extack);
+	err = sb_add_entries(&req, until_ms, info->extack);
 	if (err) {
 		nlmsg_free(reply);
 		goto end;

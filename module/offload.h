@@ -23,7 +23,8 @@
  * @expected: id of the profile whose probe may still be answered, 0 for none;
  *	      the socket's lock
  * @profile: id; written under session->lock
- * @has_answered: @answered is valid; the socket's lock
+ * @burst: heartbeats answered without a pause; the socket's lock
+ * @has_answered: @answered is valid; likewise
  * @stranded: in place of the first four, when no socket leads here any more:
  *	      place in sb_stranded; sb_stranded_lock
  * @sk: there: the socket, with a reference
@@ -46,7 +47,8 @@ struct sb_offload {
 	u32 seen;
 	u8 expected;
 	u8 profile;
-	bool has_answered;
+	u16 burst : 15;
+	u16 has_answered : 1;
 };
 
 /* What a TCP socket's sk_data_ready is before anybody replaces it. */

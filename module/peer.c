@@ -733,6 +733,9 @@ void sb_peer_set(struct sb_peer *peer, const struct sb_peer_conf *conf,
 	else if (peer->state == SOCKBEAT_STATE_SILENT && !sb_peer_revive(peer, now_ms))
 		sb_peer_await(peer, peer->pending == SB_TELL_NOTHING ?
 				    sb_peer_again_ms(peer, now_ms) : U64_MAX);
+	else if (peer->state == SOCKBEAT_STATE_GONE && peer->pending == SB_TELL_NOTHING)
+		sb_peer_await(peer, peer->policy.trigger == SOCKBEAT_TRIGGER_LEVEL ?
+				    sb_peer_again_ms(peer, now_ms) : U64_MAX);
 }
 
 int __init sb_peer_init(void)

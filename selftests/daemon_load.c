@@ -3,9 +3,9 @@
  * sockbeatd and floods: of connections, of heartbeats, of SYNs.
  */
 #define _GNU_SOURCE
-#include <netinet/ip.h>
 #include "daemon_load.h"
 #include "cable.h"
+#include "raw.h"
 
 /* Connect and leave, politely and rudely. */
 static void come_and_go(FIXTURE_DATA(daemon) *self, int n)
@@ -210,37 +210,15 @@ TEST_F(daemon, heartbeat_flood_with_a_limit)
 	close(fd);
 }
 
-static uint16_t checksum(const void *data, size_t len, uint32_t sum)
-{
-	const uint8_t *byte = data;
-
-	for (; len > 1; len -= 2, byte += 2)
-		sum += byte[0] << 8 | byte[1];
-	while (sum >> 16)
-		sum = (sum & 0xffff) + (sum >> 16);
-	return ~sum;
-}
-
 /* A SYN of a client that is not there. */
 static bool send_syn(int raw, uint16_t port, int number)
 {
-	struct {
-		struct iphdr ip;
-		struct tcphdr tcp;
-	} packet = {
-		.ip = { .version = 4, .ihl = 5, .ttl = 64, .protocol = IPPROTO_TCP,
-			.saddr = htonl(0x0a090100 + number % 50000), .daddr = htonl(0x0a090001) },
-		.tcp = { .source = htons(1024 + number), .dest = htons(port), .doff = 5, .syn = 1,
-			 .window = htons(1024), .seq = htonl(number) },
+	const struct tcphdr tcp = {
+		.source = htons(1024 + number), .dest = htons(port), .syn = 1,
+		.window = htons(1024), .seq = htonl(number),
 	};
-	struct sockaddr_in to = { .sin_family = AF_INET, .sin_addr.s_addr = packet.ip.daddr };
-	uint32_t pseudo = IPPROTO_TCP + sizeof(packet.tcp);
 
-	pseudo += (ntohl(packet.ip.saddr) >> 16) + (ntohl(packet.ip.saddr) & 0xffff);
-	pseudo += (ntohl(packet.ip.daddr) >> 16) + (ntohl(packet.ip.daddr) & 0xffff);
-	packet.tcp.check = htons(checksum(&packet.tcp, sizeof(packet.tcp), pseudo));
-	return sendto(raw, &packet, sizeof(packet), 0, (struct sockaddr *)&to, sizeof(to)) ==
-	       sizeof(packet);
+	return raw_send(raw, 0x0a090100 + number % 50000, 0x0a090001, &tcp, NULL, 0);
 }
 
 /* Connections in SYN_RECV. */

@@ -304,4 +304,26 @@ TEST_F(offload, counts_as_heard)
 	ASSERT_EQ(SOCKBEAT_EVENT_KIND_SILENT, ev.kind);
 }
 
+/* Each end takes the other's answers for heartbeats.  It ends when one of them is
+ * to be answered by its process, which does not.
+ */
+TEST_F(offload, two_offloaded_ends)
+{
+	uint64_t handle, answered;
+
+	/* An answer must not come while the client is still in send(). */
+	ASSERT_EQ(0, sh("tc qdisc add dev lo root netem delay 1ms"));
+	add_with(_metadata, self, self->pair.client, native.id, &handle);
+	stand_at(&self->slots[(uint32_t)handle], handle, 0, HEARTBEAT_BYTES);
+	client_sends(_metadata, self, HEARTBEAT, HEARTBEAT_BYTES);
+	EXPECT_TRUE(reaches(_metadata, self, SOCKBEAT_A_STATS_PASS_RATE, 1));
+	ASSERT_EQ(0, sh("tc qdisc del dev lo root"));
+	answered = stat_of(_metadata, self, SOCKBEAT_A_STATS_ANSWERED);
+	EXPECT_LE(1000, answered);
+	EXPECT_GE(2000, answered);
+	EXPECT_TRUE(is_readable(self->pair.server) || is_readable(self->pair.client));
+	usleep(100000);
+	EXPECT_EQ(answered, stat_of(_metadata, self, SOCKBEAT_A_STATS_ANSWERED));
+}
+
 TEST_HARNESS_MAIN

@@ -343,6 +343,63 @@ TEST_F(peer, socket_in_use)
 	EXPECT_EQ(0, client_add1(&self->c, self->session, self->pair.server, NULL, &handle));
 }
 
+/* Generic netlink holds a lock through all requests of a buffer, on which whoever
+ * loads or unloads a family waits, and everyone behind that.
+ */
+TEST_F(peer, only_the_last_of_a_buffer_waits)
+{
+	char *begin = self->c.tx;
+	struct nlmsghdr *nlh;
+	struct nlattr *nest;
+	struct owner owner;
+	uint64_t start;
+	size_t len;
+
+	if (owner_start(&owner, self->pair.server))
+		SKIP(return, "userfaultfd: %s", strerror(errno));
+	for (int i = 0; i < 50; i++) {
+		nlh = client_cmd(&self->c, SOCKBEAT_CMD_PEER_ADD);
+		mnl_attr_put_u32(nlh, SOCKBEAT_A_SESSION_FD, self->session);
+		nest = mnl_attr_nest_start(nlh, SOCKBEAT_A_SESSION_PEER);
+		mnl_attr_put_u32(nlh, SOCKBEAT_A_PEER_FD, self->pair.server);
+		mnl_attr_nest_end(nlh, nest);
+		self->c.tx += MNL_ALIGN(nlh->nlmsg_len);
+	}
+	len = self->c.tx - begin;
+	self->c.tx = begin;
+	start = now_ms();
+	EXPECT_EQ(len, mnl_socket_sendto(self->c.nl, begin, len));
+	EXPECT_GE(2000, now_ms() - start);
+	owner_stop(&owner);
+}
+
+/* What a peer that is gone tells, and how often, can be changed, too. */
+TEST_F(peer, gone_is_told_again_once_level)
+{
+	struct peer_conf level = { KEEP, KEEP, SOCKBEAT_TRIGGER_LEVEL, 0 };
+	struct peer_conf edge = { KEEP, KEEP, SOCKBEAT_TRIGGER_EDGE, 0 };
+	struct event ev;
+	uint64_t handle;
+
+	ASSERT_EQ(0, client_setting(&self->c, self->session, 0,
+				    SOCKBEAT_A_SESSION_RENOTIFY_MS, 200));
+	ASSERT_EQ(0, client_add1(&self->c, self->session, self->pair.server, NULL, &handle));
+	close(self->pair.server);
+	self->pair.server = -1;
+	ASSERT_TRUE(client_event(&self->ev, &ev, 20000));
+	ASSERT_EQ(SOCKBEAT_EVENT_KIND_GONE, ev.kind);
+	ASSERT_EQ(0, client_set(&self->c, self->session, handle, &level));
+	for (int i = 0; i < 2; i++) {
+		ASSERT_TRUE(client_event(&self->ev, &ev, 20000));
+		EXPECT_EQ(SOCKBEAT_EVENT_KIND_GONE, ev.kind);
+		EXPECT_EQ(handle, ev.handle);
+	}
+	ASSERT_EQ(0, client_set(&self->c, self->session, handle, &edge));
+	while (client_event(&self->ev, &ev, 0))
+		;
+	EXPECT_FALSE(client_event(&self->ev, &ev, 1000));
+}
+
 TEST_F(peer, dump_filters_by_state)
 {
 	struct peer_conf brief = { 200, KEEP, KEEP, 1 }, lasting = { 60000, KEEP, KEEP, 2 };
