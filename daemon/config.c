@@ -6,12 +6,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 
 #include "config.h"
 #include "libsockbeat.h"
 #include "log.h"
 
 #define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
+
+#define STATS_PATH_MAX	(sizeof(((struct sockaddr_un *)NULL)->sun_path) - 1)
 
 #define DEFAULT_LISTEN	"0.0.0.0:7700"
 
@@ -259,6 +262,26 @@ static int store(struct config *config, cfg_t *cfg)
 	return config->log_file && config->stats_socket ? 0 : -ENOMEM;
 }
 
+/* Values that are right each for itself and not together, or on no system. */
+static int check(const struct config *config, char error[CONFIG_ERROR_BYTES])
+{
+	const char *profile = config_word("profile", config->profile);
+
+	if (config->guard_percent && config->source == SOCKBEAT_SOURCE_BEAT)
+		snprintf(error, CONFIG_ERROR_BYTES,
+			 "guard_percent: %u, but with source beat nobody but this process ends silent clients",
+			 config->guard_percent);
+	else if (config->probe_after_ms && !sockbeat_profile_named(profile)->probe)
+		snprintf(error, CONFIG_ERROR_BYTES, "probe_after_ms: %u, but profile %s has no probe",
+			 config->probe_after_ms, profile);
+	else if (strlen(config->stats_socket) > STATS_PATH_MAX)
+		snprintf(error, CONFIG_ERROR_BYTES, "stats_socket: %zu bytes are not in the range 0..%zu",
+			 strlen(config->stats_socket), STATS_PATH_MAX);
+	else
+		return 0;
+	return -EINVAL;
+}
+
 /*
  * A quote or comment without an end swallows the rest of a file, and of one that
  * stands in place of a key the parser says nothing.  Until cfg_free() it swallows
@@ -354,6 +377,8 @@ int config_load(struct config *config, const char *file, char *const *sets,
 	if (!err)
 		err = store(config, cfg);
 	cfg_free(cfg);
+	if (!err)
+		err = check(config, error);
 	return err;
 }
 

@@ -143,6 +143,7 @@ struct ctl_end {
 
 /**
  * struct ctl_filter - which peers are listed
+ * @given: the words that were taken, a mask
  * @states: a mask, 0 for all
  * @family: AF_INET, AF_INET6 or AF_UNSPEC
  * @idle_ms: not heard for so long
@@ -154,6 +155,7 @@ struct ctl_end {
  * @process: only of sessions of processes of that name, or NULL
  */
 struct ctl_filter {
+	uint32_t given;
 	uint32_t states;
 	uint32_t family;
 	uint64_t idle_ms;

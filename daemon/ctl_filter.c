@@ -107,8 +107,6 @@ static bool parse_end(struct ctl_end *end, const char *from)
 
 static const char *take_end(struct ctl_filter *filter, struct ctl_end *end, const char *text)
 {
-	if (end->len || end->port >= 0)
-		return "it is given twice";
 	if (!parse_end(end, text))
 		return "it is not ADDRESS[/PREFIX][:PORT], with IPv6 addresses before a port in brackets, or :PORT";
 	if (!end->len)
@@ -228,8 +226,12 @@ const char *ctl_filter_parse(struct ctl_filter *filter, const char *text)
 	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
 		size_t len = strlen(words[i].name);
 
-		if (!strncmp(text, words[i].name, len))
-			return words[i].take(filter, text + len);
+		if (strncmp(text, words[i].name, len) != 0)
+			continue;
+		if (filter->given & 1u << i)
+			return "it is given twice";
+		filter->given |= 1u << i;
+		return words[i].take(filter, text + len);
 	}
 	return "a filter is one of: state=, idle=, family=, local=, remote=, session=, pid=, process=";
 }

@@ -23,6 +23,7 @@
  * @buffer: of the socket, in bytes
  * @events: seen
  * @overruns: times that events were lost
+ * @lost: some were, and this is not said yet
  * @ctl: the module
  * @ch: for events
  */
@@ -32,6 +33,7 @@ struct monitor {
 	uint64_t buffer;
 	uint64_t events;
 	uint64_t overruns;
+	bool lost;
 	struct ctl ctl;
 	struct channel ch;
 };
@@ -109,12 +111,16 @@ static void print_event(const struct monitor *monitor, uint32_t session,
 	putchar('\n');
 }
 
-/* What was lost cannot be known, only where. */
+/* What was lost cannot be known, only where: the kernel tells of it ahead of what
+ * it kept, and loses on, without a word, until that is taken.  So the line belongs
+ * behind that: whoever asks for the state when he reads it has missed nothing.
+ */
 static void print_loss(struct monitor *monitor)
 {
 	char time[CTL_TEXT_CHARS];
 	json_t *object;
 
+	monitor->lost = false;
 	monitor->overruns++;
 	now_text(time);
 	if (!monitor->json) {
@@ -163,7 +169,9 @@ static int receive(struct monitor *monitor)
 	int left = channel_receive(&monitor->ch);
 
 	if (left == -ENOBUFS) {
-		print_loss(monitor);
+		if (monitor->lost)
+			print_loss(monitor);
+		monitor->lost = true;
 		return CTL_DONE;
 	}
 	if (left == -EAGAIN)
@@ -203,11 +211,17 @@ static int watch(struct monitor *monitor)
 	if (fds[1].fd < 0)
 		return ctl_fail("signals: %s", strerror(errno));
 	while (status == CTL_DONE && !fds[1].revents && !is_enough(monitor)) {
-		if (poll(fds, 2, -1) < 0 && errno != EINTR)
+		int ready = poll(fds, 2, monitor->lost ? 0 : -1);
+
+		if (ready < 0 && errno != EINTR)
 			status = ctl_fail("poll: %s", strerror(errno));
-		else if (fds[0].revents)
+		else if (ready > 0 && fds[0].revents)
 			status = receive(monitor);
+		else if (!ready)
+			print_loss(monitor);
 	}
+	if (monitor->lost)
+		print_loss(monitor);
 	close(fds[1].fd);
 	return status;
 }

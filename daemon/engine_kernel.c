@@ -156,11 +156,16 @@ static int resolve_family(struct sockbeat *sb)
 	return err ? kernel_fail(sb, "generic netlink", &k->requests, err) : 0;
 }
 
-/* 0 is the module's default. */
+/* 0 is the module's default, unless it is meant. */
+static void put_meant(struct nlmsghdr *nlh, uint16_t type, uint32_t value, bool meant)
+{
+	if (value || meant)
+		mnl_attr_put_u32(nlh, type, value);
+}
+
 static void put_given(struct nlmsghdr *nlh, uint16_t type, uint32_t value)
 {
-	if (value)
-		mnl_attr_put_u32(nlh, type, value);
+	put_meant(nlh, type, value, false);
 }
 
 static int session_new(struct sockbeat *sb, const struct sockbeat_opts *opts)
@@ -173,12 +178,12 @@ static int session_new(struct sockbeat *sb, const struct sockbeat_opts *opts)
 	mnl_attr_put_u32(nlh, SOCKBEAT_A_SESSION_CAPACITY, opts->capacity);
 	put_given(nlh, SOCKBEAT_A_SESSION_TIMEOUT_MS, opts->timeout_ms);
 	put_given(nlh, SOCKBEAT_A_SESSION_RENOTIFY_MS, opts->renotify_ms);
-	put_given(nlh, SOCKBEAT_A_SESSION_ACTION, opts->action);
-	put_given(nlh, SOCKBEAT_A_SESSION_ACT_AFTER_MS, opts->act_after_ms);
-	put_given(nlh, SOCKBEAT_A_SESSION_SUSPECT_PERCENT, opts->suspect_percent);
-	put_given(nlh, SOCKBEAT_A_SESSION_ADAPTIVE_BEATS, opts->adaptive_beats);
+	put_meant(nlh, SOCKBEAT_A_SESSION_ACTION, opts->action, opts->exact);
+	put_meant(nlh, SOCKBEAT_A_SESSION_ACT_AFTER_MS, opts->act_after_ms, opts->exact);
+	put_meant(nlh, SOCKBEAT_A_SESSION_SUSPECT_PERCENT, opts->suspect_percent, opts->exact);
+	put_meant(nlh, SOCKBEAT_A_SESSION_ADAPTIVE_BEATS, opts->adaptive_beats, opts->exact);
 	put_given(nlh, SOCKBEAT_A_SESSION_ADAPTIVE_MIN_MS, opts->adaptive_min_ms);
-	put_given(nlh, SOCKBEAT_A_SESSION_GUARD_PERCENT, opts->guard_percent);
+	put_meant(nlh, SOCKBEAT_A_SESSION_GUARD_PERCENT, opts->guard_percent, opts->exact);
 	put_given(nlh, SOCKBEAT_A_SESSION_GUARD_WINDOW_MS, opts->guard_window_ms);
 	if (opts->recycle_delay_ms)
 		mnl_attr_put_u32(nlh, SOCKBEAT_A_SESSION_RECYCLE_DELAY_MS,

@@ -449,11 +449,6 @@ static int set_profile(struct reactor *r)
 	const char *name = config_word("profile", r->config->profile);
 	struct sockbeat_profile profile = *sockbeat_profile_named(name);
 
-	if (r->config->probe_after_ms && !profile.probe) {
-		log_error("probe_after_ms: %u, but profile %s has no probe",
-			  r->config->probe_after_ms, name);
-		return -EINVAL;
-	}
 	r->is_native = !strcmp(name, "native");
 	r->is_offloading = r->config->offload == CONFIG_OFFLOAD_ON &&
 			   sockbeat_engine(r->sb) == SOCKBEAT_ENGINE_KERNEL;
@@ -494,14 +489,10 @@ static int open_session(struct reactor *r)
 		.adaptive_min_ms = config->adaptive_min_ms,
 		.guard_percent = config->guard_percent,
 		.guard_window_ms = config->guard_window_ms,
+		.exact = true,
 	};
 	int err;
 
-	if (config->guard_percent && config->source == SOCKBEAT_SOURCE_BEAT) {
-		log_error("guard_percent: %u, but with source beat nobody but this process ends silent clients",
-			  config->guard_percent);
-		return -EINVAL;
-	}
 	err = sockbeat_open(&r->sb, &opts);
 	if (!err)
 		err = set_profile(r);

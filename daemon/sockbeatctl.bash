@@ -23,7 +23,8 @@ _sockbeatctl_values() {
 	state) values='live silent gone recycling' ;;
 	family) values='inet inet6' ;;
 	session) values=$(_sockbeatctl_sessions) ;;
-	process) values=$(sockbeatctl sessions -H 2>/dev/null | awk '{ print $3 }') ;;
+	# Any user chooses the name of his, and compgen expands what it is given.
+	process) values=$(sockbeatctl sessions -H 2>/dev/null | awk '$3 ~ /^[[:alnum:]_.@+:-]+$/ { print $3 }') ;;
 	pid) values=$(sockbeatctl sessions -H 2>/dev/null | awk '{ print $2 }') ;;
 	source) values='activity beat either' ;;
 	trigger) values='level edge' ;;

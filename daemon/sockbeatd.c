@@ -306,6 +306,10 @@ int main(int argc, char **argv)
 		ret = EXIT_FAILURE;
 	} else if (args.dump) {
 		config_dump(&config, stdout);
+		if (fflush(stdout) || ferror(stdout)) {
+			log_error("dump-config error=\"%s\"", strerror(errno));
+			ret = 1;
+		}
 	} else if (!args.test) {
 		ret = run_daemon(&config);
 	}

@@ -68,7 +68,9 @@ test_usage() {
 	ends 2 'both address families' list -4 -6
 	ends 2 'both address families' list -4 remote=::1
 	ends 2 'both address families' list local=1.2.3.4 remote=::1
-	ends 2 'given twice' list remote=:1 remote=:2
+	for arg in state=live idle=1s family=inet local=:1 remote=:1 session=1 pid=1 process=x; do
+		ends 2 'given twice' list "$arg" "$arg"
+	done
 	ends 2 'a handle is missing' show
 	ends 2 'more than one handle' show 1:0 1:1
 	for arg in 1 x 1: :1 1:0x1 100000000:0 1:100000000 0x 0x10000000000000000 1:2:3 -- ''; do
@@ -162,7 +164,7 @@ test_completion() {
 	# What a module would answer.
 	sockbeatctl() {
 		case $* in
-		'sessions -H') printf '3 100 redis x\n17 200 sockbeatd x\n' ;;
+		'sessions -H') printf '3 100 redis x\n17 200 sockbeatd x\n18 300 `echo>&2` x\n19 400 s;id x\n' ;;
 		'list -H session=3' | 'list -H ') printf 'live 1 2 a b 1:0 3 x\nlive 1 2 a b 2:1f 3 x\n' ;;
 		'list -H') printf 'live 1 2 a b 1:0 3 x\nlive 1 2 a b 2:1f 3 x\n' ;;
 		esac
@@ -176,20 +178,21 @@ test_completion() {
 	completes 'sockbeatctl list state=' live silent gone recycling
 	completes 'sockbeatctl list state=live,g' live,gone
 	completes 'sockbeatctl list family=inet6' inet6
+	completes 'sockbeatctl list process=' redis sockbeatd
 	completes 'sockbeatctl list process=s' sockbeatd
 	completes 'sockbeatctl list --j' --json
-	completes 'sockbeatctl stats ' 3 17
+	completes 'sockbeatctl stats ' 3 17 18 19
 	completes 'sockbeatctl show ' 1:0 2:1f
 	completes 'sockbeatctl show 2:' 1f
-	completes 'sockbeatctl set 1' 17
+	completes 'sockbeatctl set 17' 17
 	completes 'sockbeatctl set 3 guard_p' guard_percent=
 	completes 'sockbeatctl set 3 1:0 pro' probe_after_ms=
 	completes 'sockbeatctl set 3 1:0 guard'
 	completes 'sockbeatctl set 3 1:0 action=a' abort
 	completes 'sockbeatctl recycle --e' --end=
 	completes 'sockbeatctl recycle --end=s' shutdown
-	completes 'sockbeatctl recycle -d 5 1' 17
-	completes 'sockbeatctl abort ' 3 17
+	completes 'sockbeatctl recycle -d 5 17' 17
+	completes 'sockbeatctl abort ' 3 17 18 19
 	completes 'sockbeatctl abort 3 2' 2:1f
 	COMP_WORDBREAKS=$' \t\n'
 	completes 'sockbeatctl list state=s' state=silent

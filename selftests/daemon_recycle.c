@@ -6,6 +6,7 @@
 #define _GNU_SOURCE
 #include "daemon_work.h"
 #include "ctl.h"
+#include "param.h"
 
 TEST_F(daemon, requests_of_one_client_are_done_in_order)
 {
@@ -514,6 +515,36 @@ TEST_F(daemon, retired_by_another)
 }
 
 /* What an operator sets is how long places rest from then on. */
+/* What the file says counts, 0 too, and not what others have the module do. */
+TEST_F(daemon, keys_of_zero_are_meant)
+{
+	static const char *const params[][3] = {
+		{ "default_action", "2", "0" }, { "act_after_ms", "777", "0" },
+		{ "suspect_percent", "50", "0" }, { "adaptive_beats", "3", "0" },
+		{ "guard_percent", "50", "0" },
+	};
+	static const char *const expected[] = {
+		"\"action\":\"notify\"", "\"act_after_ms\":0,", "\"suspect_percent\":0,",
+		"\"adaptive_beats\":0,", "\"guard_percent\":0,",
+	};
+	const struct result *r;
+
+	if (!on_kernel())
+		SKIP(return, "the builtin engine has no defaults that others set");
+	for (size_t i = 0; i < 5; i++)
+		EXPECT_EQ(0, param_write(params[i][0], params[i][1]));
+	START("source=beat", "act_after_ms=0", "suspect_percent=0", "adaptive_beats=0");
+	for (size_t i = 0; i < 5; i++)
+		EXPECT_EQ(0, param_write(params[i][0], params[i][2]));
+	r = ctl_run("sessions -j %d", session_id());
+	ASSERT_EQ(0, r->status) TH_LOG("%s", r->err);
+	for (size_t i = 0; i < 5; i++) {
+		EXPECT_NE(NULL, strstr(r->out, expected[i])) {
+			TH_LOG("no %s in %s", expected[i], r->out);
+		}
+	}
+}
+
 TEST_F(daemon, delay_set_by_another)
 {
 	const struct result *r;

@@ -285,6 +285,24 @@ TEST_F(settings, file)
 	EXPECT_ERROR("/nonexistent/file", "No such file");
 }
 
+/* Each is right, and sockbeatd would not start with them. */
+TEST_F(settings, wrong_together)
+{
+	char path[150] = "stats_socket=", *socket[] = { path };
+	char *guard[] = { "source=beat", "guard_percent=10" };
+	char *probe[] = { "profile=resp", "probe_after_ms=1000" };
+
+	EXPECT_EQ(-EINVAL, load_sets(self, guard, ARRAY_SIZE(guard)));
+	EXPECT_ERROR("guard_percent: 10", "source beat");
+	EXPECT_EQ(-EINVAL, load_sets(self, probe, ARRAY_SIZE(probe)));
+	EXPECT_ERROR("probe_after_ms: 1000", "profile resp has no probe");
+	memset(path + strlen(path), 'x', 107);
+	EXPECT_EQ(0, load_sets(self, socket, 1));
+	path[strlen(path)] = 'x';
+	EXPECT_EQ(-EINVAL, load_sets(self, socket, 1));
+	EXPECT_ERROR("stats_socket: 108 bytes", "0..107");
+}
+
 TEST_F(settings, dump)
 {
 	char *sets[] = { "listen=[::1]:7,1.2.3.4:8", "timeout_ms=12345", "source=either",
