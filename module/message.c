@@ -375,7 +375,8 @@ bool sb_message_put_guard(struct sk_buff *skb, const struct sb_session *session)
  * sb_message_send - send an event message
  * @net: the session's namespace
  * @skb: the message; consumed
- * @portid: who gets it; whoever monitors the namespace gets what that one got
+ * @portid: who gets it; whoever monitors the namespace gets what that one got,
+ *	    or is told that something was lost
  *
  * Context: process, may sleep.
  * Return: 0, -EAGAIN where the receiver's buffer is full, -ECONNREFUSED where
@@ -385,16 +386,20 @@ int sb_message_send(struct net *net, struct sk_buff *skb, u32 portid)
 {
 	struct nlmsghdr *nlh = nlmsg_hdr(skb);
 	struct sk_buff *copy = NULL;
+	bool monitored;
 	int err;
 
 	genlmsg_end(skb, genlmsg_data(nlmsg_data(nlh)));
-	if (genl_has_listeners(&sb_family, net, SOCKBEAT_NLGRP_MONITOR))
+	monitored = genl_has_listeners(&sb_family, net, SOCKBEAT_NLGRP_MONITOR);
+	if (monitored)
 		copy = skb_copy(skb, GFP_KERNEL);
 	err = genlmsg_unicast(net, skb, portid);
-	if (copy && !err)
+	if (err)
+		kfree_skb(copy);
+	else if (copy)
 		genlmsg_multicast_netns(&sb_family, net, copy, 0,
 					SOCKBEAT_NLGRP_MONITOR, GFP_KERNEL);
-	else
-		kfree_skb(copy);
+	else if (monitored)
+		genl_set_err(&sb_family, net, 0, SOCKBEAT_NLGRP_MONITOR, -ENOBUFS);
 	return err;
 }
