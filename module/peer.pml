@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The life of a peer as a model for spin(1): the states of module/peer.c and
+ * The life of a peer as a model for spin(1): the states of module/peer.c, heard.c and
  * the references of daemon/recycle.c, with everything that runs at the same
  * time.  `selftests/model` searches all of it, with hold and without (PLAIN),
  * and again for each BREAK_ below, which is a fault that the search has to find.

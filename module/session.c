@@ -13,7 +13,6 @@
 #include <linux/anon_inodes.h>
 #include <linux/fs.h>
 #include <linux/math64.h>
-#include <linux/mm.h>
 #include <linux/netlink.h>
 #include <linux/notifier.h>
 #include <linux/poll.h>
@@ -25,8 +24,6 @@
 
 #include "netlink.h"
 #include "sockbeat.h"
-
-#define SB_SLOTS_PER_PAGE	(PAGE_SIZE / sizeof(struct sockbeat_slot))
 
 #define SB_FREE_CHUNK		256
 
@@ -198,96 +195,6 @@ static void sb_session_work(struct work_struct *work)
 	spin_unlock_bh(&session->lock);
 }
 
-/**
- * sb_session_slot - a slot's record in the slot page
- * @session: the session
- * @index: the slot
- *
- * Return: the record, which the process writes to at any time, or NULL where
- * it has touched none.
- */
-struct sockbeat_slot *sb_session_slot(struct sb_session *session, u32 index)
-{
-	struct page *page = READ_ONCE(session->pages[index / SB_SLOTS_PER_PAGE]);
-	struct sockbeat_slot *slots;
-
-	if (!page)
-		return NULL;
-	slots = page_address(page);
-	return &slots[index % SB_SLOTS_PER_PAGE];
-}
-
-/**
- * sb_session_stamp - read a peer's beat stamp from the slot page
- * @session: the session
- * @index: the peer's slot
- *
- * Return: whatever the process wrote there, 0 where it wrote nothing.
- */
-u64 sb_session_stamp(struct sb_session *session, u32 index)
-{
-	struct sockbeat_slot *slot = sb_session_slot(session, index);
-
-	return slot ? READ_ONCE(slot->beat_ms) : 0;
-}
-
-/**
- * sb_session_clear_slot - make the slot page forget a slot's last peer
- * @session: the session
- * @index: the slot
- */
-void sb_session_clear_slot(struct sb_session *session, u32 index)
-{
-	struct sockbeat_slot *slot = sb_session_slot(session, index);
-
-	if (!slot)
-		return;
-	WRITE_ONCE(slot->beat_ms, 0);
-	WRITE_ONCE(slot->generation, 0);
-}
-
-/* Pages of the slot page come into being when the process touches them. */
-static vm_fault_t sb_session_fault(struct vm_fault *vmf)
-{
-	struct sb_session *session = vmf->vma->vm_file->private_data;
-	struct page *page, *old;
-
-	if (vmf->pgoff >= session->n_pages)
-		return VM_FAULT_SIGBUS;
-	page = READ_ONCE(session->pages[vmf->pgoff]);
-	if (!page) {
-		page = alloc_page(GFP_KERNEL_ACCOUNT | __GFP_ZERO);
-		if (!page)
-			return VM_FAULT_OOM;
-		old = cmpxchg(&session->pages[vmf->pgoff], NULL, page);
-		if (old) {
-			__free_page(page);
-			page = old;
-		}
-	}
-	get_page(page);
-	vmf->page = page;
-	return 0;
-}
-
-static const struct vm_operations_struct sb_session_vm_ops = {
-	.fault = sb_session_fault,
-};
-
-static int sb_session_mmap(struct file *file, struct vm_area_struct *vma)
-{
-	struct sb_session *session = file->private_data;
-
-	/* A private copy would be written to in vain. */
-	if (!(vma->vm_flags & VM_SHARED))
-		return -EINVAL;
-	if (vma->vm_pgoff >= session->n_pages ||
-	    vma_pages(vma) > session->n_pages - vma->vm_pgoff)
-		return -EINVAL;
-	vma->vm_ops = &sb_session_vm_ops;
-	return 0;
-}
-
 static __poll_t sb_session_poll(struct file *file, poll_table *table)
 {
 	struct sb_session *session = file->private_data;
@@ -377,16 +284,10 @@ static void sb_session_free(struct sb_session *session)
 	u32 i;
 
 	put_pid(session->pid);
-	for (i = 0; session->pages && i < session->n_pages; i++) {
-		if (session->pages[i])
-			__free_page(session->pages[i]);
-		if (i % 1024 == 0)
-			cond_resched();
-	}
+	sb_slotpage_free(session);
 	for (i = 0; i < ARRAY_SIZE(session->profile); i++)
 		kfree(rcu_dereference_protected(session->profile[i], true));
 	free_percpu(session->counts);
-	kvfree(session->pages);
 	kvfree(session->slots);
 	sb_user_put(session->user, session->capacity);
 	kfree_rcu(session, rcu);
@@ -415,7 +316,7 @@ static const struct file_operations sb_session_fops = {
 	.owner = THIS_MODULE,
 	.release = sb_session_release,
 	.poll = sb_session_poll,
-	.mmap = sb_session_mmap,
+	.mmap = sb_slotpage_mmap,
 	.llseek = noop_llseek,
 };
 
@@ -496,14 +397,11 @@ static struct sb_session *sb_session_alloc(u32 capacity, struct sb_user *user)
 	session->first_generation = READ_ONCE(sb_first_generation);
 	session->timer_ms = U64_MAX;
 	session->free_head = SB_NO_SLOT;
-	session->n_pages = DIV_ROUND_UP(capacity, SB_SLOTS_PER_PAGE);
 	sb_wheel_init(&session->wheel, sb_session_tick(session, sb_now_ms()));
 	session->slots = kvcalloc(capacity, sizeof(*session->slots),
 				  GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
-	session->pages = kvcalloc(session->n_pages, sizeof(*session->pages),
-				  GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
 	session->counts = alloc_percpu_gfp(struct sb_counts, GFP_KERNEL_ACCOUNT);
-	if (!session->slots || !session->pages || !session->counts) {
+	if (!session->slots || !session->counts || !sb_slotpage_alloc(session)) {
 		sb_session_free(session);
 		return NULL;
 	}

@@ -508,17 +508,22 @@ void sb_peer_set(struct sb_peer *peer, const struct sb_peer_conf *conf,
 		 u64 now_ms);
 void sb_peer_gone(struct sb_peer *peer);
 struct sb_peer *sb_peer_find(struct sb_session *session, u64 handle);
+void sb_peer_become(struct sb_peer *peer, enum sockbeat_state state);
+void sb_peer_disarm(struct sb_peer *peer);
+struct sock *sb_peer_let_go(struct sb_peer *peer);
+void sb_peer_leave(struct sb_peer *peer);
+
+/* heard.c: when a peer was heard, and what it means that it was not */
+void sb_peer_arm(struct sb_peer *peer, u64 now_ms);
+void sb_peer_await(struct sb_peer *peer, u64 when_ms);
+void sb_peer_listen(struct sb_peer *peer, u64 now_ms);
 u64 sb_peer_idle_ms(struct sb_peer *peer, u64 now_ms);
 u32 sb_peer_limit_ms(const struct sb_peer *peer);
 struct sb_adapt sb_peer_rhythm(const struct sb_peer *peer);
-bool sb_peer_clear(struct sb_peer *peer, u64 now_ms);
 u64 sb_peer_again_ms(const struct sb_peer *peer, u64 now_ms);
-void sb_peer_await(struct sb_peer *peer, u64 when_ms);
-void sb_peer_check(struct sb_peer *peer, u64 now_ms);
+bool sb_peer_clear(struct sb_peer *peer, u64 now_ms);
 bool sb_peer_revive(struct sb_peer *peer, u64 now_ms);
-void sb_peer_become(struct sb_peer *peer, enum sockbeat_state state);
-struct sock *sb_peer_let_go(struct sb_peer *peer);
-void sb_peer_leave(struct sb_peer *peer);
+void sb_peer_check(struct sb_peer *peer, u64 now_ms);
 
 /* recycle.c: quarantine */
 struct sock *sb_recycle_begin(struct sb_peer *peer,
@@ -540,6 +545,11 @@ struct sb_session *sb_session_of(const struct file *file);
 void sb_session_schedule(struct sb_session *session, u64 when_ms);
 void sb_session_arm(struct sb_session *session, struct sb_peer *peer,
 		    u64 when_ms);
+
+/* slotpage.c: the records that the process writes */
+bool sb_slotpage_alloc(struct sb_session *session);
+void sb_slotpage_free(struct sb_session *session);
+int sb_slotpage_mmap(struct file *file, struct vm_area_struct *vma);
 struct sockbeat_slot *sb_session_slot(struct sb_session *session, u32 index);
 u64 sb_session_stamp(struct sb_session *session, u32 index);
 void sb_session_clear_slot(struct sb_session *session, u32 index);
