@@ -487,25 +487,45 @@ static int slot_touched(FIXTURE_DATA(fault) *self, uint64_t *handle)
 	return 0;
 }
 
+/* More sessions than one node of the table of their ids holds. */
+static int session_many(FIXTURE_DATA(fault) *self, uint64_t *handle)
+{
+	int fd[65], n = 0, err = 0;
+
+	while (!err && n < 65) {
+		fd[n] = client_session_new(&self->c, 1, 1000, 0, SOCKBEAT_TRIGGER_EDGE, NULL);
+		if (fd[n] < 0)
+			err = fd[n];
+		else
+			n++;
+	}
+	while (n)
+		close(fd[--n]);
+	return err;
+}
+
 /* Heartbeats until the memory for answers that a processor has is used up; each
- * is answered or left to the application.
+ * is answered or left to the application.  The last answer is not read before
+ * there is another: who has read all of them has that memory used again.
  */
 static int answered(FIXTURE_DATA(fault) *self, uint64_t *handle)
 {
 	struct sockbeat_slot *slots = mmap(NULL, PEERS * sizeof(*slots), PROT_READ | PROT_WRITE,
 					   MAP_SHARED, self->session, 0);
 	struct pollfd fds[2] = { { self->pair[0].client, POLLIN }, { self->pair[0].server, POLLIN } };
+	int i, err = 0, two = 2 * REPLY_BYTES;
 	char bytes[REPLY_BYTES];
 	bool left = false;
-	int i, err = 0;
 
+	if (setsockopt(fds[0].fd, SOL_SOCKET, SO_RCVLOWAT, &two, sizeof(two)))
+		err = -errno;
 	slots[(uint32_t)*handle] = (struct sockbeat_slot){ .generation = *handle >> 32 };
 	for (i = 0; i < 2 * 32768 / REPLY_BYTES && !left && !err; i++) {
-		if (send(fds[0].fd, "ping", 4, 0) != 4 || poll(fds, 2, 20000) <= 0)
+		if (send(fds[0].fd, "ping", 4, 0) != 4 || (i && poll(fds, 2, 20000) <= 0))
 			err = -ETIMEDOUT;
 		else if (fds[1].revents)
 			left = recv(fds[1].fd, bytes, 4, 0) == 4;
-		else
+		else if (i)
 			err = recv(fds[0].fd, bytes, sizeof(bytes), MSG_WAITALL) == sizeof(bytes) ? 0 : -EPROTO;
 	}
 	munmap(slots, PEERS * sizeof(*slots));
@@ -549,7 +569,8 @@ static const struct {
 	request_fn *fn;
 	bool by_anyone;
 } reaches[] = {
-	{ "session-new", session_new }, { "slot page", slot_touched }, { "session-get", session_get },
+	{ "session-new", session_new }, { "many sessions", session_many },
+	{ "slot page", slot_touched }, { "session-get", session_get },
 	{ "profile-set", profile_set }, { "peer-add", peer_add }, { "peer-set", peer_set },
 	{ "dump by id", dump_by_id }, { "act", ended, true }, { "answers", answered, true },
 	{ "recycle", retired },
