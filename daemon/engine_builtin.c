@@ -468,6 +468,7 @@ static void set_defaults(struct builtin *b, const struct sockbeat_opts *opts)
 	b->adaptive_min_ms = or_default(opts->adaptive_min_ms, DEFAULT_ADAPTIVE_MIN_MS);
 	b->guard.percent = opts->guard_percent;
 	b->guard.window_ms = or_default(opts->guard_window_ms, DEFAULT_GUARD_WINDOW_MS);
+	b->guard.grain_ms = 2 * TICK_MS;
 }
 
 static int builtin_open(struct sockbeat *sb, const struct sockbeat_opts *opts)

@@ -308,7 +308,7 @@ struct sockbeat_pattern {
  * struct sockbeat_profile - a protocol's heartbeats
  * @name: for logs and configuration
  * @min_interval_ms: heartbeats that come sooner after one that the kernel
- *		     answered go to the application; with 0 one does after a
+ *		     answered go to the application, as does one after a
  *		     thousand with no pause of a second between them
  * @probe: what makes a peer of this protocol answer, NULL where there is none
  * @probe_len: its length, up to SOCKBEAT_MAX_FRAME_BYTES

@@ -40,6 +40,7 @@ static u64 sb_act_at_ms(const struct sb_peer *peer)
  */
 u64 sb_act_due_ms(const struct sb_peer *peer)
 {
+	const struct sb_guard *guard = &peer->session->guard;
 	u64 now_ms = sb_now_ms(), at_ms = sb_act_at_ms(peer);
 	u32 retry_ms = SB_ACT_RETRY_MS;
 
@@ -47,12 +48,15 @@ u64 sb_act_due_ms(const struct sb_peer *peer)
 		return U64_MAX;
 	if (at_ms > now_ms)
 		return at_ms;
+	/* A guard may hold a mass of them; its end gives them a window's time. */
+	if (guard->active)
+		retry_ms = max(retry_ms, min(peer->policy.renotify_ms, guard->window_ms));
 	/* A look is also when a level-triggered peer is told again: no more
-	 * often than was asked for while a guard may hold a mass of them.
+	 * often than was asked for.
 	 */
 	if (peer->pending == SB_TELL_NOTHING &&
 	    peer->policy.trigger == SOCKBEAT_TRIGGER_LEVEL)
-		retry_ms = peer->session->guard.active ? peer->policy.renotify_ms :
+		retry_ms = guard->active ? peer->policy.renotify_ms :
 			   min(retry_ms, peer->policy.renotify_ms);
 	return now_ms + retry_ms;
 }
@@ -122,7 +126,9 @@ static enum sockbeat_end sb_act_begin(struct sock *sk, bool may)
 	peer = sb_hook_find(sk);
 	if (peer) {
 		spin_lock_bh(&peer->session->lock);
-		if (peer->sk == sk && peer->acting)
+		if (peer->sk == sk && peer->acting && sb_peer_revive(peer, sb_now_ms()))
+			sb_session_schedule(peer->session, 0);
+		else if (peer->sk == sk && peer->acting)
 			end = sb_act_decide(peer, may);
 		spin_unlock_bh(&peer->session->lock);
 	}

@@ -232,9 +232,9 @@ static bool sb_offload_is_flood(const struct sb_offload *offload,
 
 	if (!frames || !offload->has_answered)
 		return ms && frames > 1;
-	if (!ms)
-		return after < HZ && offload->burst >= SB_BURST_MAX;
-	return frames > 1 || after < msecs_to_jiffies(ms);
+	if (after < HZ && offload->burst >= SB_BURST_MAX)
+		return true;
+	return ms && (frames > 1 || after < msecs_to_jiffies(ms));
 }
 
 static void sb_offload_taken(struct sb_offload *offload, const struct sb_match *found)

@@ -48,8 +48,10 @@ bool sb_guard_begins(struct sb_guard *guard, u64 silent_ms, u32 tracked, u64 now
 
 	if (!guard->percent)
 		return false;
-	/* Found late, as after a stall: others will be, too. */
-	if (now_ms > silent_ms + half_ms)
+	/* Found late, as after a stall, and not by the wheel's grain: others will
+	 * be, too.
+	 */
+	if (now_ms > silent_ms + half_ms && now_ms > silent_ms + guard->grain_ms)
 		guard->over_ms = now_ms;
 	if (now_ms - guard->since_ms >= half_ms) {
 		guard->silences[1] = now_ms - guard->since_ms < 2 * half_ms ?

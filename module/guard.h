@@ -16,6 +16,8 @@
  * struct sb_guard - the mass silence guard of a session, which serialises calls
  * @percent: of the peers that may fall silent within the window; 0 for no guard
  * @window_ms: the window
+ * @grain_ms: a silence is found later than it began by so much where nothing is
+ *	      wrong; constant
  * @since_ms: beginning of the present half of the window
  * @silences: in the present half, and in the one before
  * @over_ms: when it last ended, or silences were found late: the time before
@@ -26,6 +28,7 @@
 struct sb_guard {
 	u32 percent;
 	u32 window_ms;
+	u32 grain_ms;
 	u64 since_ms;
 	u32 silences[2];
 	u64 over_ms;

@@ -72,25 +72,6 @@ bool sb_session_visible(struct sk_buff *skb, const struct sb_session *session)
 	       uid_eq(uid, sk->sk_socket->file->f_cred->euid);
 }
 
-/**
- * sb_session_find - the session of an id
- * @skb: the request
- * @id: the id
- *
- * Context: process, may sleep.
- * Return: the file, held, or NULL where there is none that the sender may see.
- */
-struct file *sb_session_find(struct sk_buff *skb, u32 id)
-{
-	struct file *file = sb_session_next(skb, id);
-
-	if (file && sb_session_of(file)->id != id) {
-		fput(file);
-		file = NULL;
-	}
-	return file;
-}
-
 /* Who may not see a session is told what is told of one that is not there. */
 static struct file *sb_session_by_id(struct sk_buff *skb, const struct nlattr *attr,
 				     struct netlink_ext_ack *extack)
@@ -157,6 +138,19 @@ struct file *sb_session_file(struct sk_buff *skb, const struct nlmsghdr *nlh,
 	if (!IS_ERR(file))
 		sb_event_wait(sb_session_of(file));
 	return file;
+}
+
+/**
+ * sb_request_is_last - whether no other request of the sender's buffer follows
+ * @skb: the request
+ * @nlh: its message
+ *
+ * Generic netlink holds a lock, for which whoever loads a family waits, through
+ * all requests of a buffer: what takes long is only done for the last.
+ */
+bool sb_request_is_last(const struct sk_buff *skb, const struct nlmsghdr *nlh)
+{
+	return skb->len <= NLMSG_ALIGN(nlh->nlmsg_len);
 }
 
 /**
@@ -373,6 +367,11 @@ int sockbeat_nl_session_get_dumpit(struct sk_buff *skb, struct netlink_callback 
 	struct file *file;
 	int err = 0;
 
+	/* There may be many sessions that the sender does not see. */
+	if (!sb_request_is_last(cb->skb, cb->nlh)) {
+		sb_extack(cb->extack, NULL, "a dump has to be the last request of its buffer");
+		return -EBUSY;
+	}
 	while (!err && cb->args[0] <= U32_MAX &&
 	       (file = sb_session_next(cb->skb, cb->args[0]))) {
 		struct sb_session *session = sb_session_of(file);

@@ -332,10 +332,7 @@ int sockbeat_nl_peer_add_doit(struct sk_buff *skb, struct genl_info *info)
 	void *header;
 	int err;
 
-	/* Of all requests of one buffer, through which generic netlink holds its
-	 * lock, only the last waits.
-	 */
-	if (skb->len <= NLMSG_ALIGN(info->nlhdr->nlmsg_len))
+	if (sb_request_is_last(skb, info->nlhdr))
 		until_ms += SB_ADD_WAIT_MS;
 	err = sb_request_begin(&req, skb, info, SB_KEY_FD, SB_CONF);
 	if (err)

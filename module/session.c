@@ -320,14 +320,43 @@ static const struct file_operations sb_session_fops = {
 	.llseek = noop_llseek,
 };
 
+/* Who may not see a session must not hold its file either: to let go of it may be
+ * the last close, which is done when the sender returns, and it may see to it that
+ * this takes long.
+ */
+static struct file *sb_session_hold(struct sk_buff *skb, struct sb_session *session)
+{
+	lockdep_assert_held(&sb_sessions_mutex);
+
+	/* Its last close may be waiting for the mutex. */
+	return sb_session_visible(skb, session) ? sb_get_live_file(&session->file) : NULL;
+}
+
+/**
+ * sb_session_find - the session of an id
+ * @skb: the request
+ * @id: the id
+ *
+ * Context: process, may sleep.
+ * Return: the file, held, or NULL where there is none that the sender may see.
+ */
+struct file *sb_session_find(struct sk_buff *skb, u32 id)
+{
+	struct sb_session *session;
+	struct file *file = NULL;
+
+	mutex_lock(&sb_sessions_mutex);
+	session = xa_load(&sb_net_of(sock_net(skb->sk))->sessions, id);
+	if (session)
+		file = sb_session_hold(skb, session);
+	mutex_unlock(&sb_sessions_mutex);
+	return file;
+}
+
 /**
  * sb_session_next - the session that follows in a sender's namespace
  * @skb: the request
  * @id: an id
- *
- * Who may not see a session must not hold its file either: to let go of it may
- * be the last close, which is done when the sender returns, and it may see to
- * it that this takes long.
  *
  * Context: process, may sleep.
  * Return: the file, held, of the session that the sender may see with the least
@@ -342,10 +371,7 @@ struct file *sb_session_next(struct sk_buff *skb, u32 id)
 
 	mutex_lock(&sb_sessions_mutex);
 	xa_for_each_start(&sbn->sessions, index, session, id) {
-		if (!sb_session_visible(skb, session))
-			continue;
-		/* Its last close may be waiting for the mutex. */
-		file = sb_get_live_file(&session->file);
+		file = sb_session_hold(skb, session);
 		if (file)
 			break;
 	}
@@ -392,6 +418,7 @@ static struct sb_session *sb_session_alloc(u32 capacity, struct sb_user *user)
 	session->adaptive_min_ms = READ_ONCE(sb_adaptive_min_ms);
 	session->guard.percent = READ_ONCE(sb_guard_percent);
 	session->guard.window_ms = READ_ONCE(sb_guard_window_ms);
+	session->guard.grain_ms = 2 * session->tick_ms;
 	session->pid = get_pid(task_tgid(current));
 	session->recycle_delay_ms = READ_ONCE(sb_recycle_delay_ms);
 	session->first_generation = READ_ONCE(sb_first_generation);

@@ -540,6 +540,7 @@ struct file *sb_session_open(struct net *net, u32 portid, struct sock *sk,
 			     u32 capacity, const char **why);
 struct sock *sb_session_set_port(struct sb_session *session, u32 portid,
 				 struct sock *sk);
+struct file *sb_session_find(struct sk_buff *skb, u32 id);
 struct file *sb_session_next(struct sk_buff *skb, u32 id);
 struct sb_session *sb_session_of(const struct file *file);
 void sb_session_schedule(struct sb_session *session, u64 when_ms);

@@ -601,4 +601,94 @@ TEST_F(act, guard_is_set_off)
 	UNTIL(GONE, 20);
 }
 
+static bool is_established(int fd)
+{
+	struct tcp_info info = {};
+	socklen_t len = sizeof(info);
+
+	return !getsockopt(fd, SOL_TCP, TCP_INFO, &info, &len) && info.tcpi_state == TCP_ESTABLISHED;
+}
+
+/* All clients are heard now, so all fall silent together. */
+static void all_heard(struct __test_metadata *_metadata, struct pair *pairs, int n)
+{
+	for (int i = 0; i < n; i++)
+		ASSERT_EQ(1, send(pairs[i].client, "x", 1, MSG_NOSIGNAL));
+}
+
+/* Very many are to be ended at once, which takes a while: who is heard meanwhile
+ * is not.
+ */
+TEST_F_TIMEOUT(act, heard_while_it_waits, 120)
+{
+	enum { N = 900 };
+	static struct pair pairs[N];
+	static bool is_heard[N];
+	int i, heard = 0, lost = 0;
+
+	SESSION(ACTION, SOCKBEAT_ACTION_ABORT);
+	SESSION(ACT_AFTER_MS, 2000);
+	connect_mass(_metadata, self, pairs, N);
+	all_heard(_metadata, pairs, N);
+	all_timeouts(_metadata, self, N, 5000);
+	for (i = 0; is_established(pairs[i].server); i = (i + 1) % N)
+		;
+	for (i = N - 1; i >= 0; i--) {
+		if (!is_established(pairs[i].server) ||
+		    send(pairs[i].client, "x", 1, MSG_NOSIGNAL) != 1)
+			continue;
+		is_heard[i] = is_established(pairs[i].server);
+		heard += is_heard[i];
+	}
+	while (STAT(SILENT))
+		usleep(10000);
+	for (i = 0; i < N; i++)
+		lost += is_heard[i] && !is_established(pairs[i].server);
+	TH_LOG("%d of %d were heard before their end, %d of these were ended", heard, N, lost);
+	/* One may have been heard while it was being ended. */
+	EXPECT_GE(1, lost);
+}
+
+/* That a silence is found at the next tick only does not make it late. */
+TEST_F(act, small_window_is_not_late)
+{
+	static struct pair pairs[80];
+	uint64_t handles[80];
+	int i, seen[8] = {};
+
+	SESSION(GUARD_PERCENT, 100);
+	SESSION(GUARD_WINDOW_MS, TICK_MS);
+	SESSION(ACTION, SOCKBEAT_ACTION_ABORT);
+	SESSION(TIMEOUT_MS, 60000);
+	for (i = 0; i < 80; i++)
+		handles[i] = track(_metadata, self, &pairs[i]);
+	all_heard(_metadata, pairs, 80);
+	for (i = 0; i < 80; i++)
+		PEER(handles[i], TIMEOUT_MS, 1000 + i * TICK_MS / 2);
+	UNTIL(SILENT, 60);
+	EXPECT_LT(0, STAT(ABORTS));
+}
+
+/* Those that a guard keeps are not looked at all the time, told or not. */
+TEST_F(act, guarded_at_leisure)
+{
+	struct pair pairs[64];
+	unsigned long long checks;
+	int i, seen[8] = {};
+
+	SESSION(GUARD_PERCENT, 50);
+	SESSION(TIMEOUT_MS, 4000);
+	SESSION(GUARD_WINDOW_MS, 4000);
+	SESSION(RENOTIFY_MS, 60000);
+	SESSION(ACTION, SOCKBEAT_ACTION_ABORT);
+	for (i = 0; i < 64; i++)
+		track(_metadata, self, &pairs[i]);
+	UNTIL(SILENT, 64);
+	while (STAT(ACTS_GUARDED) < 64)
+		usleep(10000);
+	checks = STAT(CHECKS);
+	sleep(3);
+	EXPECT_GE(checks + 64, STAT(CHECKS));
+}
+
 TEST_HARNESS_MAIN

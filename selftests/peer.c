@@ -373,6 +373,50 @@ TEST_F(peer, only_the_last_of_a_buffer_waits)
 	owner_stop(&owner);
 }
 
+/* Nor is more than one table walked there, of which nothing may be shown. */
+TEST_F(peer, a_dump_is_the_last_of_its_buffer)
+{
+	static const uint8_t cmds[] = { SOCKBEAT_CMD_PEER_GET, SOCKBEAT_CMD_SESSION_GET };
+
+	for (int i = 0; i < 2; i++) {
+		struct nlmsghdr *first = client_msg(&self->c, self->c.family, cmds[i], NLM_F_DUMP), *nlh;
+		char *begin = self->c.tx;
+		const struct nlmsgerr *err;
+		uint32_t seq;
+		int len;
+
+		if (!i)
+			mnl_attr_put_u32(first, SOCKBEAT_A_SESSION_FD, self->session);
+		seq = first->nlmsg_seq;
+		self->c.tx += MNL_ALIGN(first->nlmsg_len);
+		nlh = client_msg(&self->c, self->c.family, cmds[i], NLM_F_DUMP);
+		if (!i)
+			mnl_attr_put_u32(nlh, SOCKBEAT_A_SESSION_FD, self->session);
+		len = self->c.tx + nlh->nlmsg_len - begin;
+		self->c.tx = begin;
+		ASSERT_EQ(len, mnl_socket_sendto(self->c.nl, begin, len));
+		len = mnl_socket_recvfrom(self->c.nl, self->c.rx, CLIENT_BUF);
+		nlh = (void *)self->c.rx;
+		ASSERT_TRUE(mnl_nlmsg_ok(nlh, len));
+		err = mnl_nlmsg_get_payload(nlh);
+		EXPECT_EQ(seq, nlh->nlmsg_seq);
+		EXPECT_TRUE((nlh->nlmsg_type == NLMSG_ERROR || nlh->nlmsg_type == NLMSG_DONE) &&
+			    err->error == -EBUSY) {
+			TH_LOG("type %u, %d", nlh->nlmsg_type, err->error);
+		}
+		/* The second is answered, to its end. */
+		do {
+			for (; mnl_nlmsg_ok(nlh, len); nlh = mnl_nlmsg_next(nlh, &len))
+				seq = nlh->nlmsg_type == NLMSG_DONE ? nlh->nlmsg_seq : seq;
+			if (seq == self->c.seq)
+				break;
+			len = mnl_socket_recvfrom(self->c.nl, self->c.rx, CLIENT_BUF);
+			nlh = (void *)self->c.rx;
+		} while (len > 0);
+		EXPECT_EQ(self->c.seq, seq);
+	}
+}
+
 /* What a peer that is gone tells, and how often, can be changed, too. */
 TEST_F(peer, gone_is_told_again_once_level)
 {

@@ -132,7 +132,9 @@ TEST_F_TIMEOUT(recycle, churn, 600)
 	/* They come in bursts, and are counted right behind one. */
 	EXPECT_GE(expected * 105 + BURST * 100, occupancy * 100);
 	EXPECT_LT(0, slab);
-	EXPECT_GE(slab * 105, slab_objects() * 100);
+	/* KASAN keeps what was freed. */
+	if (sh("grep -q ' kasan_report$' /proc/kallsyms"))
+		EXPECT_GE(slab * 105, slab_objects() * 100);
 	adds_up(_metadata, self);
 	close(listener);
 }
