@@ -10,7 +10,6 @@
 #include <sys/syscall.h>
 
 #include "offload.h"
-#include "raw.h"
 
 /* In clear text, so that it can be told from what was sent. */
 static const char websocket_ping[] = "\211\0";
@@ -345,67 +344,6 @@ TEST_F(offload, ktls_comes_later)
 }
 
 /* Probes. */
-
-/* An established socket that has not sent its own SYN yet, as TCP_FASTOPEN_CONNECT
- * defers that: by a simultaneous open of which its side was never sent.
- */
-static int deferred(SELF, int raw, struct tcphdr *from)
-{
-	struct sockaddr_in local = { .sin_family = AF_INET }, remote;
-	struct tcp_repair_window window;
-	socklen_t len = sizeof(local);
-	struct tcphdr tcp = { .syn = 1, .window = htons(1024), .seq = htonl(1000) };
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1, off = -1;
-
-	local.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	remote = local;
-	remote.sin_port = htons(9);
-	ASSERT_EQ(0, bind(fd, (void *)&local, sizeof(local)));
-	ASSERT_EQ(0, getsockname(fd, (void *)&local, &len));
-	ASSERT_EQ(0, setsockopt(fd, SOL_TCP, TCP_FASTOPEN_CONNECT, &one, sizeof(one)));
-	ASSERT_EQ(0, setsockopt(fd, SOL_TCP, TCP_FASTOPEN_NO_COOKIE, &one, sizeof(one)));
-	ASSERT_EQ(0, connect(fd, (void *)&remote, sizeof(remote)));
-
-	tcp.source = remote.sin_port;
-	tcp.dest = local.sin_port;
-	ASSERT_TRUE(raw_send(raw, INADDR_LOOPBACK, INADDR_LOOPBACK, &tcp, NULL, 0));
-	tcp.syn = 0;
-	tcp.ack = 1;
-	tcp.seq = htonl(1001);
-	ASSERT_TRUE(raw_send(raw, INADDR_LOOPBACK, INADDR_LOOPBACK, &tcp, NULL, 0));
-
-	len = sizeof(window);
-	ASSERT_EQ(0, setsockopt(fd, SOL_TCP, TCP_REPAIR, &one, sizeof(one)));
-	ASSERT_EQ(0, getsockopt(fd, SOL_TCP, TCP_REPAIR_WINDOW, &window, &len));
-	window.rcv_wnd = 1000;
-	ASSERT_EQ(0, setsockopt(fd, SOL_TCP, TCP_REPAIR_WINDOW, &window, sizeof(window)));
-	ASSERT_EQ(0, setsockopt(fd, SOL_TCP, TCP_REPAIR, &off, sizeof(off)));
-	*from = tcp;
-	return fd;
-}
-
-/* TCP would connect first if it were given an answer to send, and end the socket
- * where it cannot, in the middle of what holds it.
- */
-TEST_F(offload, handshake_that_is_deferred)
-{
-	struct tcphdr tcp;
-	uint64_t handle;
-	int raw, fd;
-
-	raw = socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW);
-	ASSERT_LE(0, raw);
-	fd = deferred(_metadata, self, raw, &tcp);
-	add_with(_metadata, self, fd, native.id, &handle);
-	stand_at(&self->slots[(uint32_t)handle], handle, 0, 0);
-	ASSERT_TRUE(raw_send(raw, INADDR_LOOPBACK, INADDR_LOOPBACK, &tcp, HEARTBEAT,
-			     HEARTBEAT_BYTES));
-	ASSERT_TRUE(receives(fd, HEARTBEAT, HEARTBEAT_BYTES));
-	ASSERT_TRUE(reaches(_metadata, self, SOCKBEAT_A_STATS_PASS_STATE, 1));
-	ASSERT_EQ(0, stat_of(_metadata, self, SOCKBEAT_A_STATS_ANSWERED));
-	close(fd);
-	close(raw);
-}
 
 TEST_F(offload, probe_finds_a_peer_alive)
 {
