@@ -110,6 +110,45 @@ static void log_peer(const struct reactor *r, const struct conn *c, const char *
 		 tcp_state_name(event->tcp_state));
 }
 
+/* Whether a client that we do not read from has sent what we would read next. */
+static bool is_kept_waiting(const struct conn *c)
+{
+	int unread = 0;
+
+	return !ioctl(c->fd, FIONREAD, &unread) && unread;
+}
+
+/* Say of a client that it was heard. Where the session counts nothing but TCP's
+ * payload it is made to count both, and goes on to: nobody says so but this
+ * function, and any payload of later is the newer of the two.
+ */
+static void vouch_for(struct reactor *r, struct conn *c)
+{
+	struct sockbeat_peer peer = {
+		.handle = c->handle,
+		.mask = SOCKBEAT_PEER_SOURCE,
+		.source = SOCKBEAT_SOURCE_EITHER,
+	};
+
+	sockbeat_beat(r->sb, c->handle);
+	/* Also has the session look, so that it does not act meanwhile. */
+	if (sockbeat_set(r->sb, &peer, 1) != 1)
+		log_error("set reactor=%u error=\"%s\"", r->index, sockbeat_strerror(r->sb));
+}
+
+/* A client that is stalled cannot be heard: once its window is full there is no
+ * payload either, however long our work for it takes.
+ */
+static bool stalled_waits(struct reactor *r, struct conn *c)
+{
+	if (!is_kept_waiting(c))
+		return false;
+	/* Its heartbeats will be read; nobody but us acts until then. */
+	if (r->config->source != SOCKBEAT_SOURCE_BEAT)
+		vouch_for(r, c);
+	return true;
+}
+
 /* Where only heartbeats count, one that was not read when the client was found
  * silent must not cost it its connection: this process may have been stalled.
  */
@@ -117,13 +156,12 @@ static bool heartbeat_waits(struct reactor *r, struct conn *c)
 {
 	struct sockbeat_info info;
 	uint64_t handle = c->handle;
-	int unread = 0;
 
-	if (r->config->source == SOCKBEAT_SOURCE_ACTIVITY || c->is_paused || c->is_ready)
-		return false;
 	/* What a client sent while we would not read is no silence. */
 	if (c->is_stalled)
-		return !ioctl(c->fd, FIONREAD, &unread) && unread;
+		return stalled_waits(r, c);
+	if (r->config->source == SOCKBEAT_SOURCE_ACTIVITY || c->is_paused || c->is_ready)
+		return false;
 	reactor_read(r, c);
 	/* It may have been read ahead of this, in the same turn. */
 	return !reactor_find(r, handle) ||
@@ -209,7 +247,7 @@ static void peer_event(struct reactor *r, struct conn *c, const struct sockbeat_
 		break;
 	case SOCKBEAT_EVENT_KIND_SILENT:
 		/* Where there is a guard the session ends them, when it may. */
-		if (r->config->guard_percent || heartbeat_waits(r, c))
+		if (heartbeat_waits(r, c) || r->config->guard_percent)
 			break;
 		log_peer(r, c, "silent", event);
 		reactor_close(r, c, CLOSE_SILENT);

@@ -271,8 +271,9 @@ TEST_F(daemon, sigterm_leaves_what_was_sent)
 	START("drain_timeout_ms=20000");
 	slow = narrow_client(self, 4096);
 	ASSERT_EQ(FRAME_BYTES, wire_echo(frame, FRAME_BYTES - 8, 1));
-	for (int i = 0; i < FRAMES; i++)
+	for (int i = 0; i < FRAMES; i++) {
 		ASSERT_TRUE(put(slow, frame, FRAME_BYTES));
+	}
 	ASSERT_EQ(FRAMES * FRAME_BYTES, sockbeatd_stat_wait(&self->d, "", "bytes_out",
 							    FRAMES * FRAME_BYTES));
 	kill(self->d.pid, SIGTERM);

@@ -308,6 +308,85 @@ TEST_F(daemon, silent_in_line_is_silent_later)
 	close(fd);
 }
 
+/* Send until the other end does not read and there is no more room. Returns
+ * how many bytes went out.
+ */
+static size_t fill_up(int fd, const uint8_t *frame, size_t len)
+{
+	struct pollfd pfd = { .fd = fd, .events = POLLOUT };
+	size_t total = 0;
+	ssize_t sent;
+
+	while (poll(&pfd, 1, 200) == 1) {
+		sent = send(fd, frame + total % len, len - total % len,
+			    MSG_DONTWAIT | MSG_NOSIGNAL);
+		if (sent > 0)
+			total += sent;
+	}
+	return total;
+}
+
+/* The next answer, to a sleep or an echo request, whichever it is. */
+static bool expect_either(int fd, uint8_t sleep[][SLEEP_BYTES], int *slept, const uint8_t *echo,
+			  size_t len)
+{
+	uint8_t header[8];
+
+	if (recv(fd, header, 8, MSG_WAITALL) != 8)
+		return false;
+	if (!memcmp(header, echo, 8))
+		return expect(fd, echo + 8, len - 8);
+	return !memcmp(header, sleep[*slept], 8) &&
+	       expect(fd, sleep[(*slept)++] + 8, SLEEP_BYTES - 8);
+}
+
+/* Of a client whose requests wait in line we read nothing, so that it cannot
+ * send either: it is kept, and is closed when it is silent afterwards.
+ */
+static void kept_in_line(FIXTURE_DATA(daemon) *self, struct __test_metadata *_metadata)
+{
+	static uint8_t echo[16384];
+	uint8_t frame[4][SLEEP_BYTES];
+	size_t len = wire_echo(echo, sizeof(echo) - 8, 1), total;
+	int fd = client(self), slept = 0;
+
+	ASSERT_TRUE(ask(fd, is_slow() ? 15000 : 3000, "long", frame[0]));
+	ASSERT_TRUE(work_reaches(self, "running", 1));
+	ASSERT_TRUE(ask(fd, 0, "line", frame[1]) && ask(fd, 0, "stalls", frame[2]));
+	ASSERT_EQ(3 * SLEEP_BYTES,
+		  sockbeatd_stat_wait(&self->d, "", "bytes_in", 3 * SLEEP_BYTES));
+	total = fill_up(fd, echo, len);
+	ASSERT_LT(len, total);
+	for (size_t i = 0; i < 3 + total / len; i++) {
+		ASSERT_TRUE(expect_either(fd, frame, &slept, echo, len)) TH_LOG("answer %zu", i);
+	}
+	EXPECT_EQ(3, slept);
+	if (total % len) {
+		ASSERT_TRUE(put(fd, echo + total % len, len - total % len));
+		ASSERT_TRUE(expect(fd, echo, len));
+	}
+	EXPECT_EQ(0, closed(self, "silent"));
+	EXPECT_TRUE(expect_end(fd));
+	EXPECT_EQ(1, closed(self, "silent"));
+	close(fd);
+}
+
+#define LINE_TIMEOUT	(is_slow() ? "timeout_ms=3000" : "timeout_ms=500")
+#define LINE_ACT_AFTER	(is_slow() ? "act_after_ms=5000" : "act_after_ms=1000")
+
+TEST_F(daemon, kept_in_line)
+{
+	START("max_client_jobs=1", LINE_TIMEOUT, LINE_ACT_AFTER, "trigger=edge");
+	kept_in_line(self, _metadata);
+}
+
+/* Here the session itself would reset it. */
+TEST_F(daemon, kept_in_line_with_either)
+{
+	START("max_client_jobs=1", LINE_TIMEOUT, LINE_ACT_AFTER, "source=either");
+	kept_in_line(self, _metadata);
+}
+
 #define STOPPED		5
 
 /* Clients that beat while the process is stopped for more than their timeout
