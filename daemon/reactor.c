@@ -29,6 +29,17 @@ uint64_t reactor_now_ms(void)
 	return now.tv_sec * 1000ULL + now.tv_nsec / 1000000;
 }
 
+/* A connection's turn was cut short. Level-triggered epoll itself comes back to
+ * what was not finished.
+ */
+static void come_back(struct reactor *r, struct conn *c)
+{
+	if (c->is_ready || r->config->epoll != CONFIG_EPOLL_EDGE)
+		return;
+	c->is_ready = true;
+	TAILQ_INSERT_TAIL(&r->ready, c, ready);
+}
+
 /**
  * reactor_read - have a connection read what arrived, as far as its turn goes
  * @r: the reactor
@@ -36,12 +47,35 @@ uint64_t reactor_now_ms(void)
  */
 void reactor_read(struct reactor *r, struct conn *c)
 {
-	/* Level-triggered epoll itself comes back to what was not finished. */
-	if (conn_on_readable(r, c) == CONN_MORE && !c->is_ready &&
-	    r->config->epoll == CONFIG_EPOLL_EDGE) {
-		c->is_ready = true;
-		TAILQ_INSERT_TAIL(&r->ready, c, ready);
-	}
+	if (conn_on_readable(r, c) == CONN_MORE)
+		come_back(r, c);
+}
+
+static unsigned int unread_bytes(const struct conn *c)
+{
+	int unread = 0;
+
+	return ioctl(c->fd, FIONREAD, &unread) ? 0 : unread;
+}
+
+/**
+ * reactor_read_arrived - have a connection read what has arrived by now, however
+ *			  many turns that takes
+ * @r: the reactor
+ * @c: the connection, of which no more is read than that and a turn: what comes
+ *     meanwhile does not keep the others waiting
+ *
+ * Return: what is left of the connection.
+ */
+enum conn_state reactor_read_arrived(struct reactor *r, struct conn *c)
+{
+	uint64_t until_bytes = r->counters.bytes_in + unread_bytes(c);
+	enum conn_state state;
+
+	do
+		state = conn_on_readable(r, c);
+	while (state == CONN_MORE && r->counters.bytes_in < until_bytes);
+	return state;
 }
 
 static int socket_error(int fd)
@@ -113,9 +147,7 @@ static void log_peer(const struct reactor *r, const struct conn *c, const char *
 /* Whether a client that we do not read from has sent what we would read next. */
 static bool is_kept_waiting(const struct conn *c)
 {
-	int unread = 0;
-
-	return !ioctl(c->fd, FIONREAD, &unread) && unread;
+	return unread_bytes(c) || (c->in && c->in->end > c->in->need);
 }
 
 /* Say of a client that it was heard. Where the session counts nothing but TCP's
@@ -149,23 +181,40 @@ static bool stalled_waits(struct reactor *r, struct conn *c)
 	return true;
 }
 
+static bool is_live(struct reactor *r, const struct conn *c)
+{
+	struct sockbeat_info info;
+
+	return !sockbeat_get(r->sb, c->handle, &info) && info.state == SOCKBEAT_STATE_LIVE;
+}
+
 /* Where only heartbeats count, one that was not read when the client was found
  * silent must not cost it its connection: this process may have been stalled.
  */
 static bool heartbeat_waits(struct reactor *r, struct conn *c)
 {
-	struct sockbeat_info info;
-	uint64_t handle = c->handle;
+	enum conn_state state;
 
 	/* What a client sent while we would not read is no silence. */
 	if (c->is_stalled)
 		return stalled_waits(r, c);
-	if (r->config->source == SOCKBEAT_SOURCE_ACTIVITY || c->is_paused || c->is_ready)
+	if (r->config->source == SOCKBEAT_SOURCE_ACTIVITY || c->is_paused)
 		return false;
-	reactor_read(r, c);
+	/* Its heartbeats are thrown away; the drain has an end of its own. */
+	if (c->is_lingering)
+		return r->config->source == SOCKBEAT_SOURCE_BEAT;
+	state = reactor_read_arrived(r, c);
+	if (state == CONN_CLOSED)
+		return true;
+	if (state == CONN_MORE)
+		come_back(r, c);
 	/* It may have been read ahead of this, in the same turn. */
-	return !reactor_find(r, handle) ||
-	       (!sockbeat_get(r->sb, handle, &info) && info.state == SOCKBEAT_STATE_LIVE);
+	if (is_live(r, c))
+		return true;
+	if (c->is_stalled)
+		return stalled_waits(r, c);
+	/* Only since just now, so what is left unread is for the next time. */
+	return c->is_paused;
 }
 
 /* Of events of one kind: the oldest, and how many more there are. */
