@@ -77,6 +77,7 @@ struct reactor_shared {
  *	     and @wants_room
  * @listen_fd: as many as the settings name
  * @listen_ready: bit for each listener that epoll reported in this turn
+ * @listen_next: which of them is the first to be served next, modulo their number
  * @session_more: the session may have more events than were taken
  * @is_native: the profile is that of the native frames
  * @is_offloading: the kernel answers heartbeats
@@ -116,6 +117,7 @@ struct reactor {
 	int wake_fd;
 	int listen_fd[CONFIG_MAX_LISTEN];
 	uint32_t listen_ready;
+	uint32_t listen_next;
 	bool is_native;
 	bool is_offloading;
 	bool accept_paused;
