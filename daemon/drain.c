@@ -60,7 +60,7 @@ static void begin_one(struct reactor *r, struct conn *c)
 		TAILQ_REMOVE(&r->ready, c, ready);
 		c->is_ready = false;
 	}
-	if (conn_is_read(c) && conn_on_readable(r, c) == CONN_CLOSED)
+	if (conn_is_read(c) && reactor_read_arrived(r, c) == CONN_CLOSED)
 		return;
 	c->is_paused = true;
 	reactor_watch(r, c);

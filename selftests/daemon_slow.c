@@ -476,8 +476,8 @@ TEST_F(daemon, stop_longer_than_the_timeout_with_beats)
 	stop_and_go(self, _metadata, is_slow() ? 10000 : 2000);
 }
 
-/* Echo frames that are more than is read of a client in two turns. */
-enum { BIG_BYTES = 60000, BACKLOG = 10, BACKLOG_BYTES = BACKLOG * BIG_BYTES };
+/* Echo frames that are more than is read of a client in three turns. */
+enum { BIG_BYTES = 60000, BACKLOG = 18, BACKLOG_BYTES = BACKLOG * BIG_BYTES };
 
 static const uint8_t *backlog(void)
 {
@@ -573,6 +573,24 @@ TEST_F(daemon, heartbeat_behind_a_backlog)
 	EXPECT_TRUE(is_served(fd));
 	EXPECT_EQ(0, closed(self, "silent"));
 	close(fd);
+}
+
+/* What has arrived when the end comes is answered, however much it is. */
+TEST_F(daemon, sigterm_answers_a_backlog)
+{
+	const uint8_t *frames = backlog();
+	int fd;
+
+	START("max_queue_bytes=100000000", "drain_timeout_ms=20000");
+	fd = client_with_backlog(self, frames);
+	if (fd < 0)
+		SKIP(return, "no window of %d bytes", BACKLOG_BYTES);
+	ASSERT_EQ(0, kill(self->d.pid, SIGTERM));
+	ASSERT_EQ(0, kill(self->d.pid, SIGCONT));
+	EXPECT_TRUE(expect(fd, frames, BACKLOG_BYTES));
+	EXPECT_TRUE(expect_end(fd));
+	close(fd);
+	EXPECT_EQ(0, sockbeatd_wait(&self->d));
 }
 
 TEST_HARNESS_MAIN
