@@ -265,6 +265,14 @@ static void slot_events(struct reactor *r, const struct sockbeat_event *events, 
 		listener_resume(r);
 }
 
+static bool is_retired(struct reactor *r, uint64_t handle)
+{
+	struct sockbeat_info info;
+	int err = sockbeat_get(r->sb, handle, &info);
+
+	return err == -ENOENT || (!err && info.state == SOCKBEAT_STATE_RECYCLING);
+}
+
 /* A peer that is tracked though its connection was closed: in this turn, or
  * what was to put it into quarantine failed.
  */
@@ -274,6 +282,9 @@ static void retire_again(struct reactor *r, const struct sockbeat_event *event)
 		if (r->retired.handle[i] == event->handle)
 			return;
 	}
+	/* In this turn too, before so many others that the batch went. */
+	if (is_retired(r, event->handle))
+		return;
 	if (sockbeat_recycle(r->sb, &event->handle, 1, SOCKBEAT_DEFAULT_DELAY,
 			     SOCKBEAT_END_NONE) != 1)
 		log_error("recycle reactor=%u error=\"%s\"", r->index, sockbeat_strerror(r->sb));

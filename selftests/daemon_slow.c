@@ -593,4 +593,32 @@ TEST_F(daemon, sigterm_answers_a_backlog)
 	EXPECT_EQ(0, sockbeatd_wait(&self->d));
 }
 
+/* Many that end in one turn, each for two reasons, are one end each. */
+TEST_F(daemon, many_ends_in_one_turn)
+{
+	enum { CLIENTS = 300, RESETS = 40 };
+	int fd[CLIENTS], i;
+
+	START(is_slow() ? "timeout_ms=10000" : "timeout_ms=2000");
+	for (i = 0; i < CLIENTS; i++) {
+		fd[i] = client(self);
+		ASSERT_TRUE(is_served(fd[i]));
+	}
+	ASSERT_TRUE(stop(self));
+	poll(NULL, 0, is_slow() ? 15000 : 3000);
+	for (i = CLIENTS - RESETS; i < CLIENTS; i++)
+		tcp_abort(fd[i]);
+	ASSERT_EQ(0, kill(self->d.pid, SIGCONT));
+	for (i = 0; i < CLIENTS - RESETS; i++) {
+		EXPECT_TRUE(expect_end(fd[i]));
+		close(fd[i]);
+	}
+	EXPECT_EQ(RESETS, sockbeatd_stat_wait(&self->d, "closed", "reset", RESETS));
+	EXPECT_EQ(CLIENTS - RESETS, closed(self, "silent"));
+	EXPECT_EQ(0, sockbeatd_stop(&self->d));
+	EXPECT_EQ(NULL, strstr(self->d.log, " error ")) {
+		TH_LOG("%s", strstr(self->d.log, " error "));
+	}
+}
+
 TEST_HARNESS_MAIN
