@@ -51,7 +51,8 @@ extern const char *const close_cause_names[CLOSE_CAUSE_COUNT];
  * @start: first waiting byte in @data
  * @end: end of the waiting bytes
  * @size: room in @data
- * @need: for input: bytes that the service wants to see at once
+ * @need: for input: bytes that the service wants to see at once; while the
+ *	  connection is stalled, length of the frame that is to be asked again
  * @begun_ms: for input: when its frame began, while @has_begun of the connection
  * @data: the bytes
  */
@@ -131,7 +132,8 @@ struct conn {
  * @closed: the connection ends; nothing can be sent any more
  * @readable: bytes arrived, from a frame boundary on. Returns how many were
  *	      used; when fewer than @len, *@need says how many bytes from there
- *	      on it wants to see next time, or the connection was stalled.
+ *	      on it wants to see next time, or the connection was stalled and
+ *	      so many make up the frame that did it.
  *	      -cause ends it, for any cause but CLOSE_PEER_CLOSE, which is 0.
  * @writable: all that had to wait was sent
  *

@@ -6,6 +6,7 @@
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <linux/sockios.h>
 #include <unistd.h>
 
 #include "reactor.h"
@@ -13,25 +14,35 @@
 /* More than any receive buffer. */
 #define DISCARD_BYTES	(1 << 30)
 
+/* Whether nothing is under way between a client and us: no byte that we did not
+ * read, none of ours that the client's TCP has not acknowledged.
+ */
+static bool is_quiet(const struct conn *c)
+{
+	int unread = 0, unacked = 0;
+
+	ioctl(c->fd, FIONREAD, &unread);
+	ioctl(c->fd, SIOCOUTQ, &unacked);
+	return !unread && !unacked;
+}
+
 /**
  * drain_check - close a connection if all that it asked for was answered
  * @r: the reactor, which is draining
  * @c: the connection
  *
- * close() with bytes unread resets the connection, and the kernel drops what
- * it still had to send. So who is still sending to us hears of the end first
- * and is listened to, without effect, until it ends as well.
+ * close() with bytes unread resets the connection, and so does a byte that comes
+ * after it; the kernel drops what it still had to send. So who is still sending
+ * to us, or has not got all of its answers, hears of the end first and is
+ * listened to, without effect, until it ends as well.
  *
  * Return: whether it was closed.
  */
 bool drain_check(struct reactor *r, struct conn *c)
 {
-	int unread = 0;
-
 	if (!conn_is_idle(c) || c->is_lingering)
 		return false;
-	ioctl(c->fd, FIONREAD, &unread);
-	if (!unread) {
+	if (is_quiet(c)) {
 		reactor_close(r, c, CLOSE_DRAIN);
 		return true;
 	}
@@ -49,7 +60,7 @@ static void begin_one(struct reactor *r, struct conn *c)
 		TAILQ_REMOVE(&r->ready, c, ready);
 		c->is_ready = false;
 	}
-	if (conn_is_read(c) && conn_on_readable(r, c) == CONN_CLOSED)
+	if (conn_is_read(c) && reactor_read_arrived(r, c) == CONN_CLOSED)
 		return;
 	c->is_paused = true;
 	reactor_watch(r, c);

@@ -287,17 +287,25 @@ static void track_clients(struct reactor *r, unsigned int n)
  * listener_accept - accept a bounded number of clients from each listener that
  *		     epoll reported
  * @r: the reactor
+ *
+ * The next time begins behind the one that was served last: where room comes for
+ * a few at a time, the clients of the first must not take all of it.
  */
 void listener_accept(struct reactor *r)
 {
-	for (uint32_t i = 0; i < r->config->n_listen && !r->accept_paused; i++) {
+	uint32_t first = r->listen_next;
+
+	for (uint32_t k = 0; k < r->config->n_listen && !r->accept_paused; k++) {
+		uint32_t i = (first + k) % r->config->n_listen;
 		unsigned int n;
 
 		if (!(r->listen_ready & (1U << i)))
 			continue;
 		n = take_clients(r, r->listen_fd[i]);
-		if (n)
-			track_clients(r, n);
+		if (!n)
+			continue;
+		track_clients(r, n);
+		r->listen_next = i + 1;
 	}
 	r->listen_ready = 0;
 }

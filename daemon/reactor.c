@@ -29,6 +29,17 @@ uint64_t reactor_now_ms(void)
 	return now.tv_sec * 1000ULL + now.tv_nsec / 1000000;
 }
 
+/* A connection's turn was cut short. Level-triggered epoll itself comes back to
+ * what was not finished.
+ */
+static void come_back(struct reactor *r, struct conn *c)
+{
+	if (c->is_ready || r->config->epoll != CONFIG_EPOLL_EDGE)
+		return;
+	c->is_ready = true;
+	TAILQ_INSERT_TAIL(&r->ready, c, ready);
+}
+
 /**
  * reactor_read - have a connection read what arrived, as far as its turn goes
  * @r: the reactor
@@ -36,12 +47,35 @@ uint64_t reactor_now_ms(void)
  */
 void reactor_read(struct reactor *r, struct conn *c)
 {
-	/* Level-triggered epoll itself comes back to what was not finished. */
-	if (conn_on_readable(r, c) == CONN_MORE && !c->is_ready &&
-	    r->config->epoll == CONFIG_EPOLL_EDGE) {
-		c->is_ready = true;
-		TAILQ_INSERT_TAIL(&r->ready, c, ready);
-	}
+	if (conn_on_readable(r, c) == CONN_MORE)
+		come_back(r, c);
+}
+
+static unsigned int unread_bytes(const struct conn *c)
+{
+	int unread = 0;
+
+	return ioctl(c->fd, FIONREAD, &unread) ? 0 : unread;
+}
+
+/**
+ * reactor_read_arrived - have a connection read what has arrived by now, however
+ *			  many turns that takes
+ * @r: the reactor
+ * @c: the connection, of which no more is read than that and a turn: what comes
+ *     meanwhile does not keep the others waiting
+ *
+ * Return: what is left of the connection.
+ */
+enum conn_state reactor_read_arrived(struct reactor *r, struct conn *c)
+{
+	uint64_t until_bytes = r->counters.bytes_in + unread_bytes(c);
+	enum conn_state state;
+
+	do
+		state = conn_on_readable(r, c);
+	while (state == CONN_MORE && r->counters.bytes_in < until_bytes);
+	return state;
 }
 
 static int socket_error(int fd)
@@ -110,24 +144,77 @@ static void log_peer(const struct reactor *r, const struct conn *c, const char *
 		 tcp_state_name(event->tcp_state));
 }
 
+/* Whether a client that we do not read from has sent what we would read next. */
+static bool is_kept_waiting(const struct conn *c)
+{
+	return unread_bytes(c) || (c->in && c->in->end > c->in->need);
+}
+
+/* Say of a client that it was heard. Where the session counts nothing but TCP's
+ * payload it is made to count both, and goes on to: nobody says so but this
+ * function, and any payload of later is the newer of the two.
+ */
+static void vouch_for(struct reactor *r, struct conn *c)
+{
+	struct sockbeat_peer peer = {
+		.handle = c->handle,
+		.mask = SOCKBEAT_PEER_SOURCE,
+		.source = SOCKBEAT_SOURCE_EITHER,
+	};
+
+	sockbeat_beat(r->sb, c->handle);
+	/* Also has the session look, so that it does not act meanwhile. */
+	if (sockbeat_set(r->sb, &peer, 1) != 1)
+		log_error("set reactor=%u error=\"%s\"", r->index, sockbeat_strerror(r->sb));
+}
+
+/* A client that is stalled cannot be heard: once its window is full there is no
+ * payload either, however long our work for it takes.
+ */
+static bool stalled_waits(struct reactor *r, struct conn *c)
+{
+	if (!is_kept_waiting(c))
+		return false;
+	/* Its heartbeats will be read; nobody but us acts until then. */
+	if (r->config->source != SOCKBEAT_SOURCE_BEAT)
+		vouch_for(r, c);
+	return true;
+}
+
+static bool is_live(struct reactor *r, const struct conn *c)
+{
+	struct sockbeat_info info;
+
+	return !sockbeat_get(r->sb, c->handle, &info) && info.state == SOCKBEAT_STATE_LIVE;
+}
+
 /* Where only heartbeats count, one that was not read when the client was found
  * silent must not cost it its connection: this process may have been stalled.
  */
 static bool heartbeat_waits(struct reactor *r, struct conn *c)
 {
-	struct sockbeat_info info;
-	uint64_t handle = c->handle;
-	int unread = 0;
+	enum conn_state state;
 
-	if (r->config->source == SOCKBEAT_SOURCE_ACTIVITY || c->is_paused || c->is_ready)
-		return false;
 	/* What a client sent while we would not read is no silence. */
 	if (c->is_stalled)
-		return !ioctl(c->fd, FIONREAD, &unread) && unread;
-	reactor_read(r, c);
+		return stalled_waits(r, c);
+	if (r->config->source == SOCKBEAT_SOURCE_ACTIVITY || c->is_paused)
+		return false;
+	/* Its heartbeats are thrown away; the drain has an end of its own. */
+	if (c->is_lingering)
+		return r->config->source == SOCKBEAT_SOURCE_BEAT;
+	state = reactor_read_arrived(r, c);
+	if (state == CONN_CLOSED)
+		return true;
+	if (state == CONN_MORE)
+		come_back(r, c);
 	/* It may have been read ahead of this, in the same turn. */
-	return !reactor_find(r, handle) ||
-	       (!sockbeat_get(r->sb, handle, &info) && info.state == SOCKBEAT_STATE_LIVE);
+	if (is_live(r, c))
+		return true;
+	if (c->is_stalled)
+		return stalled_waits(r, c);
+	/* Only since just now, so what is left unread is for the next time. */
+	return c->is_paused;
 }
 
 /* Of events of one kind: the oldest, and how many more there are. */
@@ -178,6 +265,14 @@ static void slot_events(struct reactor *r, const struct sockbeat_event *events, 
 		listener_resume(r);
 }
 
+static bool is_retired(struct reactor *r, uint64_t handle)
+{
+	struct sockbeat_info info;
+	int err = sockbeat_get(r->sb, handle, &info);
+
+	return err == -ENOENT || (!err && info.state == SOCKBEAT_STATE_RECYCLING);
+}
+
 /* A peer that is tracked though its connection was closed: in this turn, or
  * what was to put it into quarantine failed.
  */
@@ -187,6 +282,9 @@ static void retire_again(struct reactor *r, const struct sockbeat_event *event)
 		if (r->retired.handle[i] == event->handle)
 			return;
 	}
+	/* In this turn too, before so many others that the batch went. */
+	if (is_retired(r, event->handle))
+		return;
 	if (sockbeat_recycle(r->sb, &event->handle, 1, SOCKBEAT_DEFAULT_DELAY,
 			     SOCKBEAT_END_NONE) != 1)
 		log_error("recycle reactor=%u error=\"%s\"", r->index, sockbeat_strerror(r->sb));
@@ -209,7 +307,7 @@ static void peer_event(struct reactor *r, struct conn *c, const struct sockbeat_
 		break;
 	case SOCKBEAT_EVENT_KIND_SILENT:
 		/* Where there is a guard the session ends them, when it may. */
-		if (r->config->guard_percent || heartbeat_waits(r, c))
+		if (heartbeat_waits(r, c) || r->config->guard_percent)
 			break;
 		log_peer(r, c, "silent", event);
 		reactor_close(r, c, CLOSE_SILENT);

@@ -77,6 +77,7 @@ struct reactor_shared {
  *	     and @wants_room
  * @listen_fd: as many as the settings name
  * @listen_ready: bit for each listener that epoll reported in this turn
+ * @listen_next: which of them is the first to be served next, modulo their number
  * @session_more: the session may have more events than were taken
  * @is_native: the profile is that of the native frames
  * @is_offloading: the kernel answers heartbeats
@@ -116,6 +117,7 @@ struct reactor {
 	int wake_fd;
 	int listen_fd[CONFIG_MAX_LISTEN];
 	uint32_t listen_ready;
+	uint32_t listen_next;
 	bool is_native;
 	bool is_offloading;
 	bool accept_paused;
@@ -150,6 +152,7 @@ int reactor_create(struct reactor **rp, struct config *config,
 int reactor_start(struct reactor *r);
 void reactor_wake(struct reactor *r);
 void reactor_read(struct reactor *r, struct conn *c);
+enum conn_state reactor_read_arrived(struct reactor *r, struct conn *c);
 void reactor_snapshot(struct reactor *r, struct reactor_snapshot *snapshot);
 void reactor_join(struct reactor *r);
 void reactor_destroy(struct reactor *r);

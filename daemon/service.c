@@ -208,7 +208,8 @@ static long sample_readable(struct reactor *r, struct conn *c, const uint8_t *da
 			r->counters.work_pauses += !r->resuming && !c->is_line_full;
 			c->counted = frames_left;
 			count(r, c, frames - frames_left, heartbeats - heartbeats_left);
-			*need = len - ret;
+			next_frame(r, data + ret, len - ret, &frame);
+			*need = frame.native.length;
 			return ret;
 		}
 	} else {

@@ -226,6 +226,74 @@ TEST_F(daemon, sigterm_answers_what_arrived)
 	close(idle);
 }
 
+/* Whether the daemon has begun to end: nobody listens any more. */
+static bool refuses(FIXTURE_DATA(daemon) *self)
+{
+	uint64_t until_ms = now_ms() + PATIENCE_MS;
+	int fd;
+
+	while (now_ms() < until_ms) {
+		fd = client(self);
+		if (fd < 0)
+			return true;
+		close(fd);
+	}
+	return false;
+}
+
+/* A client whose TCP takes little more than @bytes before it reads. */
+static int narrow_client(FIXTURE_DATA(daemon) *self, int bytes)
+{
+	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(self->d.port) };
+	struct timeval patience = { .tv_sec = PATIENCE_MS / 1000 };
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	inet_pton(AF_INET, "127.0.0.1", &to.sin_addr);
+	setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes));
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	if (connect(fd, (struct sockaddr *)&to, sizeof(to))) {
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+/* Answers that are sent, but that their client has not got when the end comes,
+ * are not lost though the client goes on to send.
+ */
+TEST_F(daemon, sigterm_leaves_what_was_sent)
+{
+	enum { FRAMES = 100, FRAME_BYTES = 1008 };
+	uint8_t frame[FRAME_BYTES];
+	ssize_t len;
+	int slow;
+
+	START("drain_timeout_ms=20000");
+	slow = narrow_client(self, 4096);
+	ASSERT_EQ(FRAME_BYTES, wire_echo(frame, FRAME_BYTES - 8, 1));
+	for (int i = 0; i < FRAMES; i++) {
+		ASSERT_TRUE(put(slow, frame, FRAME_BYTES));
+	}
+	ASSERT_EQ(FRAMES * FRAME_BYTES, sockbeatd_stat_wait(&self->d, "", "bytes_out",
+							    FRAMES * FRAME_BYTES));
+	kill(self->d.pid, SIGTERM);
+	ASSERT_TRUE(refuses(self));
+	for (int i = 0; i < FRAMES; i++) {
+		/* The daemon may be gone when the last ones are read. */
+		send(slow, wire_heartbeat, 8, MSG_NOSIGNAL);
+		ASSERT_TRUE(expect(slow, frame, FRAME_BYTES)) TH_LOG("frame %d", i);
+		usleep(2000);
+	}
+	/* The first heartbeat may have been in time. */
+	while ((len = recv(slow, frame, 8, MSG_WAITALL)) == 8)
+		EXPECT_EQ(0, memcmp(frame, wire_heartbeat, 8));
+	EXPECT_EQ(0, len);
+	close(slow);
+	EXPECT_EQ(0, sockbeatd_wait(&self->d)) {
+		TH_LOG("%s", self->d.log);
+	}
+}
+
 TEST_F(daemon, sigterm_does_not_wait_for_ever)
 {
 	static uint8_t frame[65535];

@@ -269,4 +269,36 @@ TEST_F(daemon, syn_and_leave)
 	cable_remove(&cable);
 }
 
+/* Where room comes one by one, clients of one address do not take all of it. */
+TEST_F(daemon, two_addresses_take_turns)
+{
+	enum { MANY = 20 };
+	int a[MANY], b, i;
+
+	START("listen=127.0.0.1:0,127.0.0.2:0", "max_connections=2", "when_full=wait");
+	for (i = 0; i < MANY; i++) {
+		a[i] = client(self);
+		ASSERT_TRUE(put(a[i], wire_heartbeat, 8));
+	}
+	b = tcp_connect(AF_INET, "127.0.0.2",
+			number_at(self->d.log, "listening address=127.0.0.2:"));
+	ASSERT_LE(0, b);
+	ASSERT_TRUE(expect(a[0], wire_heartbeat, 8) && expect(a[1], wire_heartbeat, 8));
+	ASSERT_TRUE(put(b, wire_heartbeat, 8));
+	for (i = 2; i < MANY; i++) {
+		struct pollfd pfd[] = { { .fd = b, .events = POLLIN },
+					{ .fd = a[i], .events = POLLIN } };
+
+		close(a[i - 2]);
+		ASSERT_EQ(1, poll(pfd, 2, PATIENCE_MS));
+		if (pfd[0].revents)
+			break;
+	}
+	EXPECT_GT(5, i);
+	EXPECT_TRUE(expect(b, wire_heartbeat, 8));
+	for (i = i < MANY ? i - 1 : MANY - 2; i < MANY; i++)
+		close(a[i]);
+	close(b);
+}
+
 TEST_HARNESS_MAIN

@@ -4,6 +4,8 @@
  * frame waits for sockbeatd itself.
  */
 #define _GNU_SOURCE
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include "daemon_load.h"
 
 static int frame_timeout_ms(void)
@@ -308,6 +310,115 @@ TEST_F(daemon, silent_in_line_is_silent_later)
 	close(fd);
 }
 
+/* The same for a heartbeat that was read together with the request that it has
+ * to wait behind; it counts when it is answered.
+ */
+TEST_F(daemon, heartbeat_in_line)
+{
+	uint8_t frame[3][SLEEP_BYTES], last[SLEEP_BYTES + 8];
+	int fd;
+
+	START("source=beat", is_slow() ? "timeout_ms=5000" : "timeout_ms=500", "renotify_ms=500",
+	      "max_client_jobs=1");
+	fd = client(self);
+	ASSERT_TRUE(is_served(fd));
+	ASSERT_TRUE(ask(fd, is_slow() ? 10000 : 1000, "long", frame[0]));
+	ASSERT_TRUE(ask(fd, 0, "line", frame[1]));
+	ASSERT_EQ(8 + 2 * SLEEP_BYTES,
+		  sockbeatd_stat_wait(&self->d, "", "bytes_in", 8 + 2 * SLEEP_BYTES));
+	wire_sleep(frame[2], 0, "0123456789abcdef", TOKEN_BYTES);
+	memcpy(last, frame[2], SLEEP_BYTES);
+	memcpy(last + SLEEP_BYTES, wire_heartbeat, 8);
+	ASSERT_TRUE(put(fd, last, sizeof(last)));
+	EXPECT_TRUE(expect(fd, frame[0], SLEEP_BYTES));
+	EXPECT_TRUE(expect(fd, wire_heartbeat, 8));
+	EXPECT_TRUE(expect(fd, frame[1], SLEEP_BYTES));
+	EXPECT_TRUE(expect(fd, frame[2], SLEEP_BYTES));
+	EXPECT_TRUE(is_served(fd));
+	EXPECT_TRUE(expect_end(fd));
+	EXPECT_EQ(1, closed(self, "silent"));
+	close(fd);
+}
+
+/* Send until the other end does not read and there is no more room. Returns
+ * how many bytes went out.
+ */
+static size_t fill_up(int fd, const uint8_t *frame, size_t len)
+{
+	struct pollfd pfd = { .fd = fd, .events = POLLOUT };
+	size_t total = 0;
+	ssize_t sent;
+
+	while (poll(&pfd, 1, 200) == 1) {
+		sent = send(fd, frame + total % len, len - total % len,
+			    MSG_DONTWAIT | MSG_NOSIGNAL);
+		if (sent > 0)
+			total += sent;
+	}
+	return total;
+}
+
+/* The next answer, to a sleep or an echo request, whichever it is. */
+static bool expect_either(int fd, uint8_t sleep[][SLEEP_BYTES], int *slept, const uint8_t *echo,
+			  size_t len)
+{
+	uint8_t header[8];
+
+	if (recv(fd, header, 8, MSG_WAITALL) != 8)
+		return false;
+	if (!memcmp(header, echo, 8))
+		return expect(fd, echo + 8, len - 8);
+	return !memcmp(header, sleep[*slept], 8) &&
+	       expect(fd, sleep[(*slept)++] + 8, SLEEP_BYTES - 8);
+}
+
+/* Of a client whose requests wait in line we read nothing, so that it cannot
+ * send either: it is kept, and is closed when it is silent afterwards.
+ */
+static void kept_in_line(FIXTURE_DATA(daemon) *self, struct __test_metadata *_metadata)
+{
+	static uint8_t echo[16384];
+	uint8_t frame[4][SLEEP_BYTES];
+	size_t len = wire_echo(echo, sizeof(echo) - 8, 1), total;
+	int fd = client(self), slept = 0;
+
+	ASSERT_TRUE(ask(fd, is_slow() ? 15000 : 3000, "long", frame[0]));
+	ASSERT_TRUE(work_reaches(self, "running", 1));
+	ASSERT_TRUE(ask(fd, 0, "line", frame[1]) && ask(fd, 0, "stalls", frame[2]));
+	ASSERT_EQ(3 * SLEEP_BYTES,
+		  sockbeatd_stat_wait(&self->d, "", "bytes_in", 3 * SLEEP_BYTES));
+	total = fill_up(fd, echo, len);
+	ASSERT_LT(len, total);
+	for (size_t i = 0; i < 3 + total / len; i++) {
+		ASSERT_TRUE(expect_either(fd, frame, &slept, echo, len)) TH_LOG("answer %zu", i);
+	}
+	EXPECT_EQ(3, slept);
+	if (total % len) {
+		ASSERT_TRUE(put(fd, echo + total % len, len - total % len));
+		ASSERT_TRUE(expect(fd, echo, len));
+	}
+	EXPECT_EQ(0, closed(self, "silent"));
+	EXPECT_TRUE(expect_end(fd));
+	EXPECT_EQ(1, closed(self, "silent"));
+	close(fd);
+}
+
+#define LINE_TIMEOUT	(is_slow() ? "timeout_ms=3000" : "timeout_ms=500")
+#define LINE_ACT_AFTER	(is_slow() ? "act_after_ms=5000" : "act_after_ms=1000")
+
+TEST_F(daemon, kept_in_line)
+{
+	START("max_client_jobs=1", LINE_TIMEOUT, LINE_ACT_AFTER, "trigger=edge");
+	kept_in_line(self, _metadata);
+}
+
+/* Here the session itself would reset it. */
+TEST_F(daemon, kept_in_line_with_either)
+{
+	START("max_client_jobs=1", LINE_TIMEOUT, LINE_ACT_AFTER, "source=either");
+	kept_in_line(self, _metadata);
+}
+
 #define STOPPED		5
 
 /* Clients that beat while the process is stopped for more than their timeout
@@ -363,6 +474,151 @@ TEST_F(daemon, stop_longer_than_the_timeout_with_beats)
 {
 	START(is_slow() ? "timeout_ms=10000" : "timeout_ms=2000", "source=beat");
 	stop_and_go(self, _metadata, is_slow() ? 10000 : 2000);
+}
+
+/* Echo frames that are more than is read of a client in three turns. */
+enum { BIG_BYTES = 60000, BACKLOG = 18, BACKLOG_BYTES = BACKLOG * BIG_BYTES };
+
+static const uint8_t *backlog(void)
+{
+	static uint8_t frames[BACKLOG_BYTES];
+
+	for (int i = 0; i < BACKLOG; i++)
+		wire_echo(frames + i * BIG_BYTES, BIG_BYTES - 8, i);
+	return frames;
+}
+
+/* Send the frames @n times and read the answers meanwhile: windows grow with
+ * what goes through them.
+ */
+static bool warm_up(int fd, const uint8_t *frames, int n)
+{
+	size_t total = (size_t)n * BACKLOG_BYTES, sent = 0, got = 0;
+	static uint8_t buf[1 << 20];
+	ssize_t len;
+
+	while (got < total) {
+		struct pollfd pfd = { .fd = fd, .events = POLLIN | (sent < total ? POLLOUT : 0) };
+		size_t at = sent % BACKLOG_BYTES;
+
+		if (poll(&pfd, 1, PATIENCE_MS) != 1)
+			return false;
+		if (pfd.revents & POLLOUT) {
+			len = send(fd, frames + at, BACKLOG_BYTES - at,
+				   MSG_DONTWAIT | MSG_NOSIGNAL);
+			sent += len > 0 ? len : 0;
+		}
+		if (pfd.revents & POLLIN) {
+			len = recv(fd, buf, sizeof(buf), MSG_DONTWAIT);
+			if (!len)
+				return false;
+			got += len > 0 ? len : 0;
+		}
+	}
+	return true;
+}
+
+/* Send all that, and wait until it lies in the other end's socket. False where
+ * it finds no room there.
+ */
+static bool deposit(int fd, const uint8_t *frames)
+{
+	uint64_t until_ms = now_ms() + 300;
+	int unacked = 1;
+
+	if (send(fd, frames, BACKLOG_BYTES, MSG_DONTWAIT | MSG_NOSIGNAL) != BACKLOG_BYTES)
+		return false;
+	while (unacked && now_ms() < until_ms)
+		ioctl(fd, SIOCOUTQ, &unacked);
+	return !unacked;
+}
+
+/* A client all of whose backlog arrived while the daemon is stopped; or -1 where
+ * no window got so large.
+ */
+static int client_with_backlog(FIXTURE_DATA(daemon) *self, const uint8_t *frames)
+{
+	for (int tries = 0; tries < 10; tries++) {
+		int fd = client(self);
+
+		for (int i = 0; i < 40; i++) {
+			if (!warm_up(fd, frames, is_slow() ? 2 : 10) || !is_served(fd))
+				break;
+		}
+		/* The turn that has answered is over before it is asked this. */
+		if (sockbeatd_stat(&self->d, "", "frames") > 0 && stop(self) && deposit(fd, frames))
+			return fd;
+		kill(self->d.pid, SIGCONT);
+		close(fd);
+	}
+	return -1;
+}
+
+/* A heartbeat counts also behind more than is read in some turns. */
+TEST_F(daemon, heartbeat_behind_a_backlog)
+{
+	const uint8_t *frames = backlog();
+	int fd;
+
+	START(is_slow() ? "timeout_ms=10000" : "timeout_ms=2000", "source=beat",
+	      "max_queue_bytes=100000000");
+	fd = client_with_backlog(self, frames);
+	if (fd < 0)
+		SKIP(return, "no window of %d bytes", BACKLOG_BYTES);
+	ASSERT_TRUE(put(fd, wire_heartbeat, 8));
+	poll(NULL, 0, is_slow() ? 15000 : 3000);
+	ASSERT_EQ(0, kill(self->d.pid, SIGCONT));
+	EXPECT_TRUE(expect(fd, frames, BACKLOG_BYTES));
+	EXPECT_TRUE(expect(fd, wire_heartbeat, 8));
+	EXPECT_TRUE(is_served(fd));
+	EXPECT_EQ(0, closed(self, "silent"));
+	close(fd);
+}
+
+/* What has arrived when the end comes is answered, however much it is. */
+TEST_F(daemon, sigterm_answers_a_backlog)
+{
+	const uint8_t *frames = backlog();
+	int fd;
+
+	START("max_queue_bytes=100000000", "drain_timeout_ms=20000");
+	fd = client_with_backlog(self, frames);
+	if (fd < 0)
+		SKIP(return, "no window of %d bytes", BACKLOG_BYTES);
+	ASSERT_EQ(0, kill(self->d.pid, SIGTERM));
+	ASSERT_EQ(0, kill(self->d.pid, SIGCONT));
+	EXPECT_TRUE(expect(fd, frames, BACKLOG_BYTES));
+	EXPECT_TRUE(expect_end(fd));
+	close(fd);
+	EXPECT_EQ(0, sockbeatd_wait(&self->d));
+}
+
+/* Many that end in one turn, each for two reasons, are one end each. */
+TEST_F(daemon, many_ends_in_one_turn)
+{
+	enum { CLIENTS = 300, RESETS = 40 };
+	int fd[CLIENTS], i;
+
+	START(is_slow() ? "timeout_ms=10000" : "timeout_ms=2000");
+	for (i = 0; i < CLIENTS; i++) {
+		fd[i] = client(self);
+		ASSERT_TRUE(is_served(fd[i]));
+	}
+	ASSERT_TRUE(stop(self));
+	poll(NULL, 0, is_slow() ? 15000 : 3000);
+	for (i = CLIENTS - RESETS; i < CLIENTS; i++)
+		tcp_abort(fd[i]);
+	ASSERT_EQ(0, kill(self->d.pid, SIGCONT));
+	for (i = 0; i < CLIENTS - RESETS; i++) {
+		EXPECT_TRUE(expect_end(fd[i]));
+		close(fd[i]);
+	}
+	EXPECT_EQ(RESETS, sockbeatd_stat_wait(&self->d, "closed", "reset", RESETS));
+	EXPECT_EQ(CLIENTS - RESETS, closed(self, "silent"));
+	EXPECT_EQ(0, sockbeatd_stop(&self->d));
+	EXPECT_EQ(NULL, strstr(self->d.log, " error ")) {
+		TH_LOG("%s", strstr(self->d.log, " error "));
+	}
 }
 
 TEST_HARNESS_MAIN
