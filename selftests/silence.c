@@ -462,7 +462,8 @@ TEST_F(silence, looks_are_no_rhythm)
 		EXPECT_GE(50, peer.v[SOCKBEAT_A_PEER_IDLE_MS]);
 	}
 	TH_LOG("interval %llu ms", (unsigned long long)peer.v[SOCKBEAT_A_PEER_INTERVAL_MS]);
-	EXPECT_LE(1000, peer.v[SOCKBEAT_A_PEER_INTERVAL_MS]);
+	/* As many looks as heartbeats would have brought it below 450. */
+	EXPECT_LE(600, peer.v[SOCKBEAT_A_PEER_INTERVAL_MS]);
 	tcp_pair_close(&pair);
 }
 
