@@ -244,7 +244,11 @@ TEST_F_TIMEOUT(act, closed_while_it_waits, 120)
 	for (i = N - 1; i >= 0; i--)
 		close(pairs[i].server);
 	for (i = 0; i < N;) {
-		ASSERT_TRUE(client_event(&self->c, &ev, 20000));
+		if (!client_event(&self->c, &ev, 20000)) {
+			/* Nothing is lost by that. */
+			ASSERT_EQ(ENOBUFS, errno);
+			continue;
+		}
 		i += ev.kind == SOCKBEAT_EVENT_KIND_GONE;
 		acted += ev.kind == SOCKBEAT_EVENT_KIND_GONE && ev.action;
 	}
