@@ -63,13 +63,13 @@ enum sockbeat_engine {
  * @guard_percent: part of the peers that may fall silent within @guard_window_ms
  *		   and still be acted on, up to SOCKBEAT_MAX_PERCENT
  * @guard_window_ms: as for @timeout_ms
+ * @check_positions: for debugging: have sockbeat_conn_done() ask the kernel
+ *		     whether all reads and writes were counted; costs a request
+ *		     each
  * @exact: with the kernel engine, 0 of @action, @act_after_ms, @suspect_percent,
  *	   @adaptive_beats and @guard_percent does not stand for the module's
  *	   default, which whoever administers the machine may change, but for
  *	   0 or SOCKBEAT_ACTION_NOTIFY
- * @check_positions: for debugging: have sockbeat_conn_done() ask the kernel
- *		     whether all reads and writes were counted; costs a request
- *		     each
  */
 struct sockbeat_opts {
 	enum sockbeat_engine engine;
@@ -86,8 +86,8 @@ struct sockbeat_opts {
 	uint32_t adaptive_min_ms;
 	uint32_t guard_percent;
 	uint32_t guard_window_ms;
-	bool exact;
 	bool check_positions;
+	bool exact;
 };
 
 /* In place of a delay: the session's default, or none where 0 means that. */

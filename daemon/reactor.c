@@ -198,11 +198,11 @@ static bool heartbeat_waits(struct reactor *r, struct conn *c)
 	/* What a client sent while we would not read is no silence. */
 	if (c->is_stalled)
 		return stalled_waits(r, c);
+	/* Its heartbeats are not read any more; the drain has an end of its own. */
+	if (r->draining)
+		return r->config->source == SOCKBEAT_SOURCE_BEAT;
 	if (r->config->source == SOCKBEAT_SOURCE_ACTIVITY || c->is_paused)
 		return false;
-	/* Its heartbeats are thrown away; the drain has an end of its own. */
-	if (c->is_lingering)
-		return r->config->source == SOCKBEAT_SOURCE_BEAT;
 	state = reactor_read_arrived(r, c);
 	if (state == CONN_CLOSED)
 		return true;

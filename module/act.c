@@ -107,6 +107,7 @@ static enum sockbeat_end sb_act_decide(struct sb_peer *peer, bool may)
 		end = SOCKBEAT_END_NONE;
 	}
 	peer->acting = end != SOCKBEAT_END_NONE;
+	peer->acted = peer->acting;
 	stats->shutdowns += end == SOCKBEAT_END_SHUTDOWN;
 	stats->aborts += end == SOCKBEAT_END_ABORT;
 	if (peer->acting)

@@ -117,14 +117,56 @@ void sb_peer_await(struct sb_peer *peer, u64 when_ms)
  * less than their unit, so the end of the unit is taken: a peer is never called
  * silent early.
  */
-static void sb_peer_heard_at(struct sb_peer *peer, u32 when, u64 now_ms)
+static u64 sb_heard_at_ms(u32 when, u64 now_ms)
 {
 	/* Either counter may be read a tick before the other. */
 	s32 idle = max_t(s32, tcp_jiffies32 - when, 0);
 	u64 heard_ms = now_ms + jiffies_to_msecs(1);
 
-	heard_ms -= min_t(u64, heard_ms, jiffies_to_msecs(idle));
-	peer->heard_ms = max(peer->heard_ms, heard_ms);
+	return heard_ms - min_t(u64, heard_ms, jiffies_to_msecs(idle));
+}
+
+/**
+ * struct sb_news - what TCP, the slot page and offload know of a peer by now
+ * @heard_ms: when it was heard last
+ * @lrcvtime: TCP's time of its last payload
+ * @taken: when the kernel last took a heartbeat
+ * @is_bad: its stamp lies in the future
+ */
+struct sb_news {
+	u64 heard_ms;
+	u32 lrcvtime;
+	u32 taken;
+	bool is_bad;
+};
+
+static void sb_peer_news(const struct sb_peer *peer, u64 now_ms, struct sb_news *news)
+{
+	u64 beat_ms;
+
+	news->heard_ms = peer->heard_ms;
+	news->lrcvtime = peer->lrcvtime;
+	news->taken = sb_offload_seen(peer);
+	news->is_bad = false;
+	if (peer->policy.source != SOCKBEAT_SOURCE_BEAT && peer->sk) {
+		news->lrcvtime = READ_ONCE(inet_csk(peer->sk)->icsk_ack.lrcvtime);
+		/* A changed value is recent: every peer is looked at more
+		 * often than these 32 bits wrap.
+		 */
+		if (news->lrcvtime != peer->lrcvtime)
+			news->heard_ms = max(news->heard_ms,
+					     sb_heard_at_ms(news->lrcvtime, now_ms));
+	}
+	if (peer->policy.source != SOCKBEAT_SOURCE_ACTIVITY) {
+		/* The application cannot write a stamp for what it never saw. */
+		if (sb_offload_heard(peer, &news->taken))
+			news->heard_ms = max(news->heard_ms,
+					     sb_heard_at_ms(news->taken, now_ms));
+		beat_ms = sb_session_stamp(peer->session, peer->index);
+		news->is_bad = beat_ms > now_ms;
+		if (beat_ms && !news->is_bad)
+			news->heard_ms = max(news->heard_ms, beat_ms + 1);
+	}
 }
 
 /**
@@ -136,46 +178,45 @@ static void sb_peer_heard_at(struct sb_peer *peer, u32 when, u64 now_ms)
  */
 void sb_peer_listen(struct sb_peer *peer, u64 now_ms)
 {
-	struct sb_session *session = peer->session;
 	u64 before_ms = peer->heard_ms;
-	u64 beat_ms;
-	u32 when;
+	struct sb_news news;
 
-	if (peer->policy.source != SOCKBEAT_SOURCE_BEAT && peer->sk) {
-		when = READ_ONCE(inet_csk(peer->sk)->icsk_ack.lrcvtime);
-		/* A changed value is recent: every peer is looked at more
-		 * often than these 32 bits wrap.
-		 */
-		if (when != peer->lrcvtime) {
-			peer->lrcvtime = when;
-			sb_peer_heard_at(peer, when, now_ms);
-		}
-	}
-	if (peer->policy.source != SOCKBEAT_SOURCE_ACTIVITY) {
-		/* The application cannot write a stamp for what it never saw. */
-		if (sb_offload_heard(peer, &when))
-			sb_peer_heard_at(peer, when, now_ms);
-		beat_ms = sb_session_stamp(session, peer->index);
-		if (beat_ms > now_ms)
-			session->stats.bad_stamps++;
-		else if (beat_ms)
-			peer->heard_ms = max(peer->heard_ms, beat_ms + 1);
-	}
+	sb_peer_news(peer, now_ms, &news);
+	peer->lrcvtime = news.lrcvtime;
+	sb_offload_see(peer, news.taken);
+	peer->session->stats.bad_stamps += news.is_bad;
+	peer->heard_ms = news.heard_ms;
 	if (peer->heard_ms != before_ms)
 		sb_peer_beat(peer, peer->heard_ms - before_ms);
 }
 
+static u64 sb_idle_ms(u64 heard_ms, u64 now_ms)
+{
+	return now_ms > heard_ms ? now_ms - heard_ms : 0;
+}
+
+static u64 sb_peer_idle_ms(struct sb_peer *peer, u64 now_ms)
+{
+	sb_peer_listen(peer, now_ms);
+	return sb_idle_ms(peer->heard_ms, now_ms);
+}
+
 /**
- * sb_peer_idle_ms - time since a peer was last heard
- * @peer: the peer
+ * sb_peer_peek_ms - time since a peer was last heard, for those who only look
+ * @peer: a peer that is not in quarantine
  * @now_ms: sb_now_ms()
+ *
+ * Nothing is taken in: looks that come as often as somebody likes would make
+ * another rhythm of the same heartbeats.
  *
  * Context: session->lock held.
  */
-u64 sb_peer_idle_ms(struct sb_peer *peer, u64 now_ms)
+u64 sb_peer_peek_ms(const struct sb_peer *peer, u64 now_ms)
 {
-	sb_peer_listen(peer, now_ms);
-	return now_ms > peer->heard_ms ? now_ms - peer->heard_ms : 0;
+	struct sb_news news;
+
+	sb_peer_news(peer, now_ms, &news);
+	return sb_idle_ms(news.heard_ms, now_ms);
 }
 
 /* Who was never told of a silence is not told of its end either; a message
@@ -221,6 +262,7 @@ bool sb_peer_revive(struct sb_peer *peer, u64 now_ms)
 	sb_peer_become(peer, SOCKBEAT_STATE_LIVE);
 	session->stats.recoveries++;
 	peer->acting = false;
+	peer->acted = false;
 	sb_peer_tell_heard(peer);
 	sb_peer_arm(peer, now_ms);
 	return true;

@@ -196,7 +196,7 @@ static bool sb_put_sock(struct sk_buff *skb, const struct sock *sk)
 static bool sb_put_tracking(struct sk_buff *skb, struct sb_peer *peer,
 			    u64 now_ms)
 {
-	u64 idle_ms = sb_peer_idle_ms(peer, now_ms);
+	u64 idle_ms = sb_peer_peek_ms(peer, now_ms);
 	const struct sb_policy *policy = &peer->policy;
 	struct sb_adapt rhythm = sb_peer_rhythm(peer);
 	const struct sb_u32 values[] = {
@@ -298,7 +298,7 @@ static bool sb_put_when(struct sk_buff *skb, struct sb_peer *peer, u64 now_ms)
 		return !nla_put_u64_64bit(skb, SOCKBEAT_A_EVENT_LATE_MS, late_ms,
 					  SOCKBEAT_A_EVENT_PAD);
 	}
-	idle_ms = sb_peer_idle_ms(peer, now_ms);
+	idle_ms = sb_peer_peek_ms(peer, now_ms);
 	limit_ms = sb_peer_limit_ms(peer);
 	/* The peer may have been heard since it was found silent. */
 	late_ms = idle_ms > limit_ms ? idle_ms - limit_ms : 0;
@@ -307,7 +307,7 @@ static bool sb_put_when(struct sk_buff *skb, struct sb_peer *peer, u64 now_ms)
 	       (peer->pending != SB_TELL_SILENT ||
 		!nla_put_u64_64bit(skb, SOCKBEAT_A_EVENT_LATE_MS, late_ms,
 				   SOCKBEAT_A_EVENT_PAD)) &&
-	       (peer->state != SOCKBEAT_STATE_GONE || !peer->acting ||
+	       (peer->state != SOCKBEAT_STATE_GONE || !peer->acted ||
 		!nla_put_u32(skb, SOCKBEAT_A_EVENT_ACTION, peer->policy.action)) &&
 	       !nla_put_u32(skb, SOCKBEAT_A_EVENT_TCP_STATE,
 			    peer->sk ? READ_ONCE(peer->sk->sk_state) : TCP_CLOSE);

@@ -84,7 +84,7 @@ static bool sb_filter_fits(const struct sb_filter *filter, struct sb_peer *peer)
 	if (!(filter->states & BIT(peer->state)))
 		return false;
 	if (filter->idle_ms && (peer->state == SOCKBEAT_STATE_RECYCLING ||
-				sb_peer_idle_ms(peer, sb_now_ms()) < filter->idle_ms))
+				sb_peer_peek_ms(peer, sb_now_ms()) < filter->idle_ms))
 		return false;
 	if (!filter->addr_len && !filter->local.has_port && !filter->remote.has_port)
 		return true;

@@ -263,25 +263,45 @@ static void sb_offload_rescue(struct work_struct *work)
 }
 
 /**
- * sb_offload_heard - when the kernel last took heartbeats of a peer
+ * sb_offload_seen - when the kernel last took heartbeats of a peer, as far as seen
  * @peer: the peer
- * @when: set to that time in tcp_jiffies32
  *
  * Context: session->lock held.
- * Return: whether it did since the last call.
+ * Return: what sb_offload_see() was told, 0 without offload.
  */
-bool sb_offload_heard(struct sb_peer *peer, u32 *when)
+u32 sb_offload_seen(const struct sb_peer *peer)
 {
-	struct sb_offload *offload = peer->offload;
+	return peer->offload ? peer->offload->seen : 0;
+}
 
-	if (!offload)
+/**
+ * sb_offload_see - when it did is taken in
+ * @peer: the peer
+ * @when: of sb_offload_heard()
+ *
+ * Context: session->lock held.
+ */
+void sb_offload_see(struct sb_peer *peer, u32 when)
+{
+	if (peer->offload)
+		peer->offload->seen = when;
+}
+
+/**
+ * sb_offload_heard - when the kernel last took heartbeats of a peer
+ * @peer: the peer
+ * @when: set to that time in tcp_jiffies32, if there is an offload
+ *
+ * Context: session->lock held.
+ * Return: whether that was not seen yet.
+ */
+bool sb_offload_heard(const struct sb_peer *peer, u32 *when)
+{
+	if (!peer->offload)
 		return false;
-	*when = READ_ONCE(offload->heard);
+	*when = READ_ONCE(peer->offload->heard);
 	/* Only what is new is sure to be recent: these 32 bits wrap. */
-	if (*when == offload->seen)
-		return false;
-	offload->seen = *when;
-	return true;
+	return *when != peer->offload->seen;
 }
 
 /**

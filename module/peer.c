@@ -236,7 +236,8 @@ static int sb_peer_enter(struct sb_peer *peer, const struct sb_peer_conf *conf,
 	}
 	/* Time before this moment is not held against the peer. */
 	peer->lrcvtime = READ_ONCE(inet_csk(peer->sk)->icsk_ack.lrcvtime);
-	peer->heard_ms = sb_now_ms() + 1;
+	/* What comes in this jiffy cannot be told from what came before. */
+	peer->heard_ms = sb_now_ms() + jiffies_to_msecs(1);
 	peer->policy = session->policy;
 	sb_policy_set(&peer->policy, conf);
 	peer->state = SOCKBEAT_STATE_LIVE;

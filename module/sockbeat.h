@@ -123,7 +123,9 @@ struct sb_policy {
  * @marked: named in the batch that is being checked; session->lock
  * @hold: keep the slot when the quarantine is over; session->lock
  * @suspect: live, but not heard for policy.suspect_percent; session->lock
- * @acting: the kernel is about to end the socket; session->lock
+ * @acting: the kernel is about to end the socket, or it waits in line for that;
+ *	    session->lock
+ * @acted: the kernel has set out to end it; session->lock
  */
 struct sb_peer {
 	struct sb_wheel_node node;
@@ -157,6 +159,7 @@ struct sb_peer {
 	u64 hold : 1;
 	u64 suspect : 1;
 	u64 acting : 1;
+	u64 acted : 1;
 };
 
 /**
@@ -456,7 +459,9 @@ int sb_offload_attach(struct sb_peer *peer, struct sb_offload *offload,
 void sb_offload_detach(struct sb_peer *peer);
 void sb_offload_withdraw(struct sb_peer *peer);
 void sb_offload_set(struct sb_peer *peer, const struct sb_peer_conf *conf);
-bool sb_offload_heard(struct sb_peer *peer, u32 *when);
+u32 sb_offload_seen(const struct sb_peer *peer);
+void sb_offload_see(struct sb_peer *peer, u32 when);
+bool sb_offload_heard(const struct sb_peer *peer, u32 *when);
 u64 sb_offload_probe_ms(const struct sb_peer *peer);
 void sb_offload_check(struct sb_peer *peer, u64 now_ms);
 void sb_offload_probe(struct sb_session *session);
@@ -517,7 +522,7 @@ void sb_peer_leave(struct sb_peer *peer);
 void sb_peer_arm(struct sb_peer *peer, u64 now_ms);
 void sb_peer_await(struct sb_peer *peer, u64 when_ms);
 void sb_peer_listen(struct sb_peer *peer, u64 now_ms);
-u64 sb_peer_idle_ms(struct sb_peer *peer, u64 now_ms);
+u64 sb_peer_peek_ms(const struct sb_peer *peer, u64 now_ms);
 u32 sb_peer_limit_ms(const struct sb_peer *peer);
 struct sb_adapt sb_peer_rhythm(const struct sb_peer *peer);
 u64 sb_peer_again_ms(const struct sb_peer *peer, u64 now_ms);

@@ -449,6 +449,21 @@ TEST_F(daemon, drain_waits_for_jobs)
 	close(fd);
 }
 
+/* Heartbeats are not read any more then, so that they do not come is no silence. */
+TEST_F(daemon, drain_waits_for_jobs_of_those_who_beat)
+{
+	uint8_t a[SLEEP_BYTES];
+	int fd;
+
+	START("drain_timeout_ms=20000", "source=beat", "timeout_ms=500", "offload=off");
+	fd = client(self);
+	ASSERT_TRUE(ask(fd, 2000, "a", a) && work_reaches(self, "running", 1));
+	kill(self->d.pid, SIGTERM);
+	EXPECT_TRUE(expect(fd, a, sizeof(a)));
+	close(fd);
+	EXPECT_EQ(0, sockbeatd_wait(&self->d));
+}
+
 /* What a client sends to a server that drains is not read, and no reason to
  * look at it all the time.
  */

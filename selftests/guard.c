@@ -225,6 +225,37 @@ TEST_F_TIMEOUT(act, heard_while_it_waits, 120)
 	EXPECT_GE(1, lost);
 }
 
+/* The news of an end says that it was the kernel's where it was, and only there. */
+TEST_F_TIMEOUT(act, closed_while_it_waits, 120)
+{
+	enum { N = 900 };
+	static struct pair pairs[N];
+	unsigned long long acted = 0;
+	struct event ev;
+	int i;
+
+	SESSION(ACTION, SOCKBEAT_ACTION_ABORT);
+	SESSION(ACT_AFTER_MS, 2000);
+	connect_mass(_metadata, self, pairs, N);
+	all_heard(_metadata, pairs, N);
+	all_timeouts(_metadata, self, N, 5000);
+	for (i = 0; is_established(pairs[i].server); i = (i + 1) % N)
+		;
+	for (i = N - 1; i >= 0; i--)
+		close(pairs[i].server);
+	for (i = 0; i < N;) {
+		if (!client_event(&self->c, &ev, 20000)) {
+			/* Nothing is lost by that. */
+			ASSERT_EQ(ENOBUFS, errno);
+			continue;
+		}
+		i += ev.kind == SOCKBEAT_EVENT_KIND_GONE;
+		acted += ev.kind == SOCKBEAT_EVENT_KIND_GONE && ev.action;
+	}
+	TH_LOG("%llu of %d were ended by the kernel", acted, N);
+	EXPECT_EQ(STAT(ABORTS), acted);
+}
+
 /* That a silence is found at the next tick only does not make it late. */
 TEST_F(act, small_window_is_not_late)
 {

@@ -436,4 +436,60 @@ TEST_F_TIMEOUT(silence, lateness, 300)
 	EXPECT_GE(LATE_MS, late[got * 99 / 100]);
 }
 
+/* Who looks at a peer as often as he likes makes no other rhythm of the same
+ * heartbeats.
+ */
+TEST_F(silence, looks_are_no_rhythm)
+{
+	struct attrs peer;
+	struct pair pair;
+	uint64_t handle;
+
+	ASSERT_EQ(0, client_setting(&self->cmd, self->session, 0, SOCKBEAT_A_SESSION_ADAPTIVE_MIN_MS, 1000));
+	ASSERT_EQ(0, tcp_pair(&pair));
+	ASSERT_EQ(0, client_add1(&self->cmd, self->session, pair.server,
+				 &(struct peer_conf){ 30000, KEEP, KEEP, 0 }, &handle));
+	ASSERT_EQ(0, client_setting(&self->cmd, self->session, handle, SOCKBEAT_A_PEER_ADAPTIVE_BEATS, 3));
+	for (int i = 0; i < 5; i++) {
+		usleep(2000000);
+		ASSERT_EQ(1, send(pair.client, "x", 1, 0));
+	}
+	/* A burst of a second. */
+	for (int i = 0; i < 20; i++) {
+		usleep(50000);
+		ASSERT_EQ(1, send(pair.client, "x", 1, 0));
+		ASSERT_EQ(0, client_get(&self->cmd, self->session, handle, &peer));
+		EXPECT_GE(50, peer.v[SOCKBEAT_A_PEER_IDLE_MS]);
+	}
+	TH_LOG("interval %llu ms", (unsigned long long)peer.v[SOCKBEAT_A_PEER_INTERVAL_MS]);
+	/* As many looks as heartbeats would have brought it below 450. */
+	EXPECT_LE(600, peer.v[SOCKBEAT_A_PEER_INTERVAL_MS]);
+	tcp_pair_close(&pair);
+}
+
+/* Payload in the very jiffy in which its peer was added counts. */
+TEST_F(silence, heard_in_the_jiffy_of_its_entry)
+{
+	int late = 0;
+
+	for (int i = 0; i < 100; i++) {
+		struct pair pair;
+		struct attrs peer;
+		uint64_t handle, heard_ms;
+
+		ASSERT_EQ(0, tcp_pair(&pair));
+		ASSERT_EQ(1, send(pair.client, "x", 1, 0));
+		ASSERT_EQ(0, client_add1(&self->cmd, self->session, pair.server, NULL, &handle));
+		usleep(1000);
+		heard_ms = now_ms();
+		ASSERT_EQ(1, send(pair.client, "x", 1, 0));
+		usleep(10000);
+		ASSERT_EQ(0, client_get(&self->cmd, self->session, handle, &peer));
+		late += peer.v[SOCKBEAT_A_PEER_IDLE_MS] > now_ms() - heard_ms;
+		ASSERT_EQ(0, client_del(&self->cmd, self->session, handle));
+		tcp_pair_close(&pair);
+	}
+	EXPECT_EQ(0, late);
+}
+
 TEST_HARNESS_MAIN
