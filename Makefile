@@ -70,7 +70,7 @@ uninstall:	## what install put there, and the module out of DKMS
 	$(MAKE) -C daemon uninstall PREFIX=$(PREFIX) DESTDIR=$(DESTDIR)
 	find $(DESTDIR)/lib/modules/$(KVER) -path '*/extra/*' -o -path '*/updates/*' 2>/dev/null | \
 		grep '/sockbeat\.ko' | xargs -r rm -f
-	[ "$(DESTDIR)" ] || [ ! -e $(DESTDIR)/lib/modules/$(KVER)/modules.dep ] || depmod $(KVER)
+	[ "$(DESTDIR)" ] || [ ! -e /lib/modules/$(KVER)/modules.dep ] || depmod $(KVER)
 	[ "$(DESTDIR)" ] || ldconfig
 	[ "$(DESTDIR)" ] || [ ! -e /var/lib/dkms/sockbeat/$(VERSION) ] || dkms remove sockbeat/$(VERSION) --all
 	[ "$(DESTDIR)" ] || rm -rf $(DKMS_SRC)

@@ -29,20 +29,20 @@ static uint64_t act_at_ms(const struct builtin *b, const struct peer *peer)
 uint64_t act_due_ms(const struct builtin *b, const struct peer *peer, uint64_t now_ms)
 {
 	uint64_t at_ms = act_at_ms(b, peer);
-	uint32_t retry_ms = RETRY_MS;
 
 	if (peer->policy.action == SOCKBEAT_ACTION_NOTIFY)
 		return UINT64_MAX;
 	if (at_ms > now_ms)
 		return at_ms;
-	/* It is not told again until it is heard, but may be ended before.  A guard
-	 * may hold a mass of them; its end gives them a window's time.
+	/* Only an edge-triggered one is not told again until it is heard, but may be
+	 * ended before.
 	 */
-	if (b->guard.active && retry_ms < b->guard.window_ms)
-		retry_ms = b->guard.window_ms;
-	if (peer->policy.trigger == SOCKBEAT_TRIGGER_EDGE)
-		return now_ms + retry_ms;
-	return peer_again_ms(peer, now_ms);
+	if (peer->policy.trigger != SOCKBEAT_TRIGGER_EDGE)
+		return peer_again_ms(peer, now_ms);
+	/* A guard may hold a mass of them; its end gives them a window's time. */
+	if (b->guard.active && b->guard.window_ms > RETRY_MS)
+		return now_ms + b->guard.window_ms;
+	return now_ms + RETRY_MS;
 }
 
 /**

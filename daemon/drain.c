@@ -19,11 +19,10 @@
  */
 static bool is_quiet(const struct conn *c)
 {
-	int unread = 0, unacked = 0;
+	int unacked = 0;
 
-	ioctl(c->fd, FIONREAD, &unread);
 	ioctl(c->fd, SIOCOUTQ, &unacked);
-	return !unread && !unacked;
+	return !reactor_unread_bytes(c) && !unacked;
 }
 
 /**

@@ -51,7 +51,11 @@ void reactor_read(struct reactor *r, struct conn *c)
 		come_back(r, c);
 }
 
-static unsigned int unread_bytes(const struct conn *c)
+/**
+ * reactor_unread_bytes - what lies in a connection's socket
+ * @c: the connection
+ */
+unsigned int reactor_unread_bytes(const struct conn *c)
 {
 	int unread = 0;
 
@@ -69,7 +73,7 @@ static unsigned int unread_bytes(const struct conn *c)
  */
 enum conn_state reactor_read_arrived(struct reactor *r, struct conn *c)
 {
-	uint64_t until_bytes = r->counters.bytes_in + unread_bytes(c);
+	uint64_t until_bytes = r->counters.bytes_in + reactor_unread_bytes(c);
 	enum conn_state state;
 
 	do
@@ -147,7 +151,7 @@ static void log_peer(const struct reactor *r, const struct conn *c, const char *
 /* Whether a client that we do not read from has sent what we would read next. */
 static bool is_kept_waiting(const struct conn *c)
 {
-	return unread_bytes(c) || (c->in && c->in->end > c->in->need);
+	return reactor_unread_bytes(c) || (c->in && c->in->end > c->in->need);
 }
 
 /* Say of a client that it was heard. Where the session counts nothing but TCP's

@@ -152,6 +152,7 @@ int reactor_create(struct reactor **rp, struct config *config,
 int reactor_start(struct reactor *r);
 void reactor_wake(struct reactor *r);
 void reactor_read(struct reactor *r, struct conn *c);
+unsigned int reactor_unread_bytes(const struct conn *c);
 enum conn_state reactor_read_arrived(struct reactor *r, struct conn *c);
 void reactor_snapshot(struct reactor *r, struct reactor_snapshot *snapshot);
 void reactor_join(struct reactor *r);

@@ -99,9 +99,15 @@ void sb_act_check(struct sb_peer *peer, u64 now_ms)
 
 static enum sockbeat_end sb_act_decide(struct sb_peer *peer, bool may)
 {
-	enum sockbeat_end end = sb_act_wanted(peer, sb_now_ms());
 	struct sb_stats *stats = &peer->session->stats;
+	u64 now_ms = sb_now_ms();
+	enum sockbeat_end end;
 
+	if (sb_peer_revive(peer, now_ms)) {
+		sb_session_schedule(peer->session, 0);
+		return SOCKBEAT_END_NONE;
+	}
+	end = sb_act_wanted(peer, now_ms);
 	if (end != SOCKBEAT_END_NONE && !may) {
 		stats->acts_deferred++;
 		end = SOCKBEAT_END_NONE;
@@ -127,9 +133,7 @@ static enum sockbeat_end sb_act_begin(struct sock *sk, bool may)
 	peer = sb_hook_find(sk);
 	if (peer) {
 		spin_lock_bh(&peer->session->lock);
-		if (peer->sk == sk && peer->acting && sb_peer_revive(peer, sb_now_ms()))
-			sb_session_schedule(peer->session, 0);
-		else if (peer->sk == sk && peer->acting)
+		if (peer->sk == sk && peer->acting)
 			end = sb_act_decide(peer, may);
 		spin_unlock_bh(&peer->session->lock);
 	}

@@ -130,12 +130,14 @@ static u64 sb_heard_at_ms(u32 when, u64 now_ms)
  * struct sb_news - what TCP, the slot page and offload know of a peer by now
  * @heard_ms: when it was heard last
  * @lrcvtime: TCP's time of its last payload
- * @taken: when the kernel last took a heartbeat
+ * @is_taken: the kernel took heartbeats since the last look
+ * @taken: when that was
  * @is_bad: its stamp lies in the future
  */
 struct sb_news {
 	u64 heard_ms;
 	u32 lrcvtime;
+	bool is_taken;
 	u32 taken;
 	bool is_bad;
 };
@@ -146,7 +148,7 @@ static void sb_peer_news(const struct sb_peer *peer, u64 now_ms, struct sb_news 
 
 	news->heard_ms = peer->heard_ms;
 	news->lrcvtime = peer->lrcvtime;
-	news->taken = sb_offload_seen(peer);
+	news->is_taken = false;
 	news->is_bad = false;
 	if (peer->policy.source != SOCKBEAT_SOURCE_BEAT && peer->sk) {
 		news->lrcvtime = READ_ONCE(inet_csk(peer->sk)->icsk_ack.lrcvtime);
@@ -159,7 +161,8 @@ static void sb_peer_news(const struct sb_peer *peer, u64 now_ms, struct sb_news 
 	}
 	if (peer->policy.source != SOCKBEAT_SOURCE_ACTIVITY) {
 		/* The application cannot write a stamp for what it never saw. */
-		if (sb_offload_heard(peer, &news->taken))
+		news->is_taken = sb_offload_heard(peer, &news->taken);
+		if (news->is_taken)
 			news->heard_ms = max(news->heard_ms,
 					     sb_heard_at_ms(news->taken, now_ms));
 		beat_ms = sb_session_stamp(peer->session, peer->index);
@@ -183,7 +186,8 @@ void sb_peer_listen(struct sb_peer *peer, u64 now_ms)
 
 	sb_peer_news(peer, now_ms, &news);
 	peer->lrcvtime = news.lrcvtime;
-	sb_offload_see(peer, news.taken);
+	if (news.is_taken)
+		sb_offload_see(peer, news.taken);
 	peer->session->stats.bad_stamps += news.is_bad;
 	peer->heard_ms = news.heard_ms;
 	if (peer->heard_ms != before_ms)

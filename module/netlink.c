@@ -154,6 +154,20 @@ bool sb_request_is_last(const struct sk_buff *skb, const struct nlmsghdr *nlh)
 }
 
 /**
+ * sb_dump_may_run - whether a dump may take its time
+ * @cb: the dump; told why where it may not
+ *
+ * Much may have to be looked at of which the sender is shown nothing.
+ */
+bool sb_dump_may_run(struct netlink_callback *cb)
+{
+	if (sb_request_is_last(cb->skb, cb->nlh))
+		return true;
+	sb_extack(cb->extack, NULL, "a dump has to be the last request of its buffer");
+	return false;
+}
+
+/**
  * sb_request_end - let go of what sb_request_begin() took
  * @req: the request
  */
@@ -367,11 +381,8 @@ int sockbeat_nl_session_get_dumpit(struct sk_buff *skb, struct netlink_callback 
 	struct file *file;
 	int err = 0;
 
-	/* There may be many sessions that the sender does not see. */
-	if (!sb_request_is_last(cb->skb, cb->nlh)) {
-		sb_extack(cb->extack, NULL, "a dump has to be the last request of its buffer");
+	if (!sb_dump_may_run(cb))
 		return -EBUSY;
-	}
 	while (!err && cb->args[0] <= U32_MAX &&
 	       (file = sb_session_next(cb->skb, cb->args[0]))) {
 		struct sb_session *session = sb_session_of(file);

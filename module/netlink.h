@@ -74,6 +74,7 @@ bool sb_session_visible(struct sk_buff *skb, const struct sb_session *session);
 struct file *sb_session_file(struct sk_buff *skb, const struct nlmsghdr *nlh,
 			     struct netlink_ext_ack *extack);
 bool sb_request_is_last(const struct sk_buff *skb, const struct nlmsghdr *nlh);
+bool sb_dump_may_run(struct netlink_callback *cb);
 int sb_request_begin(struct sb_request *req, struct sk_buff *skb,
 		     struct genl_info *info, unsigned long key,
 		     unsigned long allowed);

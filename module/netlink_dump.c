@@ -245,11 +245,8 @@ int sockbeat_nl_peer_get_start(struct netlink_callback *cb)
 
 	BUILD_BUG_ON(sizeof(*dump) > sizeof(cb->ctx));
 
-	/* A table may be long, and nothing of it be shown. */
-	if (!sb_request_is_last(cb->skb, cb->nlh)) {
-		sb_extack(cb->extack, NULL, "a dump has to be the last request of its buffer");
+	if (!sb_dump_may_run(cb))
 		return -EBUSY;
-	}
 	if (attrs[SOCKBEAT_A_SESSION_PEER]) {
 		sb_extack(cb->extack, attrs[SOCKBEAT_A_SESSION_PEER],
 			  "a dump takes no peer");

@@ -263,37 +263,12 @@ static void sb_offload_rescue(struct work_struct *work)
 }
 
 /**
- * sb_offload_seen - when the kernel last took heartbeats of a peer, as far as seen
- * @peer: the peer
- *
- * Context: session->lock held.
- * Return: what sb_offload_see() was told, 0 without offload.
- */
-u32 sb_offload_seen(const struct sb_peer *peer)
-{
-	return peer->offload ? peer->offload->seen : 0;
-}
-
-/**
- * sb_offload_see - when it did is taken in
- * @peer: the peer
- * @when: of sb_offload_heard()
- *
- * Context: session->lock held.
- */
-void sb_offload_see(struct sb_peer *peer, u32 when)
-{
-	if (peer->offload)
-		peer->offload->seen = when;
-}
-
-/**
  * sb_offload_heard - when the kernel last took heartbeats of a peer
  * @peer: the peer
- * @when: set to that time in tcp_jiffies32, if there is an offload
+ * @when: set to that time in tcp_jiffies32, where it did
  *
  * Context: session->lock held.
- * Return: whether that was not seen yet.
+ * Return: whether it did since what sb_offload_see() was told last.
  */
 bool sb_offload_heard(const struct sb_peer *peer, u32 *when)
 {
@@ -302,6 +277,18 @@ bool sb_offload_heard(const struct sb_peer *peer, u32 *when)
 	*when = READ_ONCE(peer->offload->heard);
 	/* Only what is new is sure to be recent: these 32 bits wrap. */
 	return *when != peer->offload->seen;
+}
+
+/**
+ * sb_offload_see - that the kernel took heartbeats of a peer is taken in
+ * @peer: a peer with an offload
+ * @when: from sb_offload_heard()
+ *
+ * Context: session->lock held.
+ */
+void sb_offload_see(struct sb_peer *peer, u32 when)
+{
+	peer->offload->seen = when;
 }
 
 /**

@@ -459,9 +459,8 @@ int sb_offload_attach(struct sb_peer *peer, struct sb_offload *offload,
 void sb_offload_detach(struct sb_peer *peer);
 void sb_offload_withdraw(struct sb_peer *peer);
 void sb_offload_set(struct sb_peer *peer, const struct sb_peer_conf *conf);
-u32 sb_offload_seen(const struct sb_peer *peer);
-void sb_offload_see(struct sb_peer *peer, u32 when);
 bool sb_offload_heard(const struct sb_peer *peer, u32 *when);
+void sb_offload_see(struct sb_peer *peer, u32 when);
 u64 sb_offload_probe_ms(const struct sb_peer *peer);
 void sb_offload_check(struct sb_peer *peer, u64 now_ms);
 void sb_offload_probe(struct sb_session *session);

@@ -67,7 +67,7 @@ FIXTURE_TEARDOWN(act)
 	ev_; })
 
 static inline uint64_t track(struct __test_metadata *_metadata, FIXTURE_DATA(act) *self,
-		      struct pair *pair)
+			     struct pair *pair)
 {
 	uint64_t handle = 0;
 

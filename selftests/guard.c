@@ -192,24 +192,30 @@ static void all_heard(struct __test_metadata *_metadata, struct pair *pairs, int
 		ASSERT_EQ(1, send(pairs[i].client, "x", 1, MSG_NOSIGNAL));
 }
 
-/* Very many are to be ended at once, which takes a while: who is heard meanwhile
- * is not.
- */
-TEST_F_TIMEOUT(act, heard_while_it_waits, 120)
-{
-	enum { N = 900 };
-	static struct pair pairs[N];
-	static bool is_heard[N];
-	int i, heard = 0, lost = 0;
+#define LINE		900	/* so many to be ended at once that it takes a while */
 
+/* Bring that about, and return when the first of them was ended. */
+static void stand_in_line(struct __test_metadata *_metadata, FIXTURE_DATA(act) *self,
+			  struct pair *pairs)
+{
 	SESSION(ACTION, SOCKBEAT_ACTION_ABORT);
 	SESSION(ACT_AFTER_MS, 2000);
-	connect_mass(_metadata, self, pairs, N);
-	all_heard(_metadata, pairs, N);
-	all_timeouts(_metadata, self, N, 5000);
-	for (i = 0; is_established(pairs[i].server); i = (i + 1) % N)
+	connect_mass(_metadata, self, pairs, LINE);
+	all_heard(_metadata, pairs, LINE);
+	all_timeouts(_metadata, self, LINE, 5000);
+	for (int i = 0; is_established(pairs[i].server); i = (i + 1) % LINE)
 		;
-	for (i = N - 1; i >= 0; i--) {
+}
+
+/* Who is heard while he waits in line is not ended. */
+TEST_F_TIMEOUT(act, heard_while_it_waits, 120)
+{
+	static struct pair pairs[LINE];
+	static bool is_heard[LINE];
+	int i, heard = 0, lost = 0;
+
+	stand_in_line(_metadata, self, pairs);
+	for (i = LINE - 1; i >= 0; i--) {
 		if (!is_established(pairs[i].server) ||
 		    send(pairs[i].client, "x", 1, MSG_NOSIGNAL) != 1)
 			continue;
@@ -218,9 +224,9 @@ TEST_F_TIMEOUT(act, heard_while_it_waits, 120)
 	}
 	while (STAT(SILENT))
 		usleep(10000);
-	for (i = 0; i < N; i++)
+	for (i = 0; i < LINE; i++)
 		lost += is_heard[i] && !is_established(pairs[i].server);
-	TH_LOG("%d of %d were heard before their end, %d of these were ended", heard, N, lost);
+	TH_LOG("%d of %d were heard before their end, %d of these were ended", heard, LINE, lost);
 	/* One may have been heard while it was being ended. */
 	EXPECT_GE(1, lost);
 }
@@ -228,22 +234,15 @@ TEST_F_TIMEOUT(act, heard_while_it_waits, 120)
 /* The news of an end says that it was the kernel's where it was, and only there. */
 TEST_F_TIMEOUT(act, closed_while_it_waits, 120)
 {
-	enum { N = 900 };
-	static struct pair pairs[N];
+	static struct pair pairs[LINE];
 	unsigned long long acted = 0;
 	struct event ev;
 	int i;
 
-	SESSION(ACTION, SOCKBEAT_ACTION_ABORT);
-	SESSION(ACT_AFTER_MS, 2000);
-	connect_mass(_metadata, self, pairs, N);
-	all_heard(_metadata, pairs, N);
-	all_timeouts(_metadata, self, N, 5000);
-	for (i = 0; is_established(pairs[i].server); i = (i + 1) % N)
-		;
-	for (i = N - 1; i >= 0; i--)
+	stand_in_line(_metadata, self, pairs);
+	for (i = LINE - 1; i >= 0; i--)
 		close(pairs[i].server);
-	for (i = 0; i < N;) {
+	for (i = 0; i < LINE;) {
 		if (!client_event(&self->c, &ev, 20000)) {
 			/* Nothing is lost by that. */
 			ASSERT_EQ(ENOBUFS, errno);
@@ -252,7 +251,7 @@ TEST_F_TIMEOUT(act, closed_while_it_waits, 120)
 		i += ev.kind == SOCKBEAT_EVENT_KIND_GONE;
 		acted += ev.kind == SOCKBEAT_EVENT_KIND_GONE && ev.action;
 	}
-	TH_LOG("%llu of %d were ended by the kernel", acted, N);
+	TH_LOG("%llu of %d were ended by the kernel", acted, LINE);
 	EXPECT_EQ(STAT(ABORTS), acted);
 }
 
