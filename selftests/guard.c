@@ -198,6 +198,12 @@ static void all_heard(struct __test_metadata *_metadata, struct pair *pairs, int
 static void stand_in_line(struct __test_metadata *_metadata, FIXTURE_DATA(act) *self,
 			  struct pair *pairs)
 {
+	/* All in one tick. */
+	close(self->session);
+	ASSERT_EQ(0, sh("echo 1000 >/sys/module/sockbeat/parameters/tick_ms"));
+	self->session = client_session_new(&self->c, LINE, 1000, 0, SOCKBEAT_TRIGGER_EDGE, NULL);
+	ASSERT_EQ(0, sh("echo %d >/sys/module/sockbeat/parameters/tick_ms", TICK_MS));
+	ASSERT_LE(0, self->session);
 	SESSION(ACTION, SOCKBEAT_ACTION_ABORT);
 	SESSION(ACT_AFTER_MS, 2000);
 	connect_mass(_metadata, self, pairs, LINE);
