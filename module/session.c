@@ -60,6 +60,17 @@ static u64 sb_session_tick(const struct sb_session *session, u64 ms)
 }
 
 /**
+ * sb_session_run - have the session's work done now
+ * @session: the session
+ *
+ * Context: any.
+ */
+void sb_session_run(struct sb_session *session)
+{
+	queue_work(sb_wq, &session->work);
+}
+
+/**
  * sb_session_schedule - have the session's work done by a given time
  * @session: the session
  * @when_ms: the time; one in the past means at once
@@ -74,7 +85,7 @@ void sb_session_schedule(struct sb_session *session, u64 when_ms)
 		return;
 	session->timer_ms = when_ms;
 	if (when_ms <= sb_now_ms())
-		queue_work(sb_wq, &session->work);
+		sb_session_run(session);
 	else
 		hrtimer_start(&session->timer, ms_to_ktime(when_ms),
 			      HRTIMER_MODE_ABS);
@@ -117,10 +128,7 @@ void sb_session_arm(struct sb_session *session, struct sb_peer *peer,
 
 static enum hrtimer_restart sb_session_timer(struct hrtimer *timer)
 {
-	struct sb_session *session =
-		container_of(timer, struct sb_session, timer);
-
-	queue_work(sb_wq, &session->work);
+	sb_session_run(container_of(timer, struct sb_session, timer));
 	return HRTIMER_NORESTART;
 }
 
@@ -167,9 +175,12 @@ static void sb_session_work(struct work_struct *work)
 {
 	struct sb_session *session =
 		container_of(work, struct sb_session, work);
-	u64 guard_ms, start_ns = ktime_get_ns();
+	u64 guard_ms, start_ns;
 	bool more;
 
+	if (!sb_user_begin_turn(session))
+		return;
+	start_ns = ktime_get_ns();
 	spin_lock_bh(&session->lock);
 	session->ticking = true;
 	session->timer_ms = U64_MAX;
@@ -193,6 +204,7 @@ static void sb_session_work(struct work_struct *work)
 		sb_session_schedule(session, session->retry_ms);
 	sb_session_schedule_wheel(session);
 	spin_unlock_bh(&session->lock);
+	sb_user_end_turn(session);
 }
 
 static __poll_t sb_session_poll(struct file *file, poll_table *table)
@@ -243,12 +255,13 @@ static void sb_session_stop(struct sb_session *session)
 	struct sock *sk;
 
 	spin_lock_bh(&session->lock);
-	session->closing = true;
+	WRITE_ONCE(session->closing, true);
 	sk = sb_session_set_port(session, 0, NULL);
 	spin_unlock_bh(&session->lock);
 	if (sk)
 		sock_put(sk);
 	hrtimer_cancel(&session->timer);
+	sb_user_forget_turn(session);
 	cancel_work_sync(&session->work);
 }
 
@@ -283,6 +296,7 @@ static void sb_session_free(struct sb_session *session)
 {
 	u32 i;
 
+	WARN_ON_ONCE(!list_empty(&session->parked));
 	put_pid(session->pid);
 	sb_slotpage_free(session);
 	for (i = 0; i < ARRAY_SIZE(session->profile); i++)
@@ -403,6 +417,7 @@ static struct sb_session *sb_session_alloc(u32 capacity, struct sb_user *user)
 	session->user = user;
 	spin_lock_init(&session->lock);
 	INIT_LIST_HEAD(&session->ready);
+	INIT_LIST_HEAD(&session->parked);
 	init_waitqueue_head(&session->wait);
 	INIT_WORK(&session->work, sb_session_work);
 	hrtimer_setup(&session->timer, sb_session_timer, CLOCK_MONOTONIC,
@@ -567,7 +582,7 @@ int __init sb_session_init(void)
 {
 	int err;
 
-	sb_wq = alloc_workqueue("sockbeat", WQ_UNBOUND, 0);
+	sb_wq = alloc_workqueue("sockbeat", WQ_UNBOUND, WQ_MAX_ACTIVE);
 	if (!sb_wq)
 		return -ENOMEM;
 	err = register_pernet_subsys(&sb_net_ops);

@@ -297,7 +297,7 @@ struct sb_acts {
  * @guard: the mass silence guard
  * @pid: who made it or took it over last
  * @ticking: the work runs and will say itself when it is wanted again
- * @closing: no timer and no work is started any more
+ * @closing: no timer and no work is started any more; read without the lock
  * @stats: counters
  * @profile: offload profiles by id; session->lock, read under RCU
  * @turn: odd while a message is under way; session->lock, read without it
@@ -315,6 +315,8 @@ struct sb_acts {
  * @pages: the slot page, filled by faults; an entry is set once
  * @n_pages: entries of @pages; constant
  * @user: whose limits apply; constant
+ * @parked: place among those that wait for a turn of @user's; user.c's lock
+ * @has_turn: was handed one, which its work has not taken yet; user.c's lock
  * @wait: for poll()
  * @timer: starts @work
  * @work: the tick
@@ -361,6 +363,8 @@ struct sb_session {
 	struct page **pages;
 	u32 n_pages;
 	struct sb_user *user;
+	struct list_head parked;
+	bool has_turn;
 	wait_queue_head_t wait;
 	struct hrtimer timer;
 	struct work_struct work;
@@ -547,6 +551,7 @@ struct sock *sb_session_set_port(struct sb_session *session, u32 portid,
 struct file *sb_session_find(struct sk_buff *skb, u32 id);
 struct file *sb_session_next(struct sk_buff *skb, u32 id);
 struct sb_session *sb_session_of(const struct file *file);
+void sb_session_run(struct sb_session *session);
 void sb_session_schedule(struct sb_session *session, u64 when_ms);
 void sb_session_arm(struct sb_session *session, struct sb_peer *peer,
 		    u64 when_ms);
@@ -564,9 +569,12 @@ int sb_sysfs_init(void);
 void sb_sysfs_exit(void);
 void sb_sysfs_ended(const struct sb_session *session);
 
-/* user.c: limits per user, and what has to wait for a user's sockets */
+/* user.c: limits per user, whose turn it is, what has to wait for a user's sockets */
 int sb_user_init(void);
 void sb_user_exit(void);
+bool sb_user_begin_turn(struct sb_session *session);
+void sb_user_end_turn(struct sb_session *session);
+void sb_user_forget_turn(struct sb_session *session);
 bool sb_user_queue(struct sb_user *user, struct sb_acts *acts);
 kuid_t sb_user_uid(const struct sb_user *user);
 struct sb_user *sb_user_get(u32 capacity, const char **why);

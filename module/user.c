@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Limits per user, and what has to wait for a user's sockets.  Kernels before
- * 7.x do not export their own counters of this kind (inc_ucount()), and the
- * limits are few: a short list will do.
+ * Limits per user, whose turn it is, and what has to wait for a user's sockets.
+ * Kernels before 7.x do not export their own counters of this kind
+ * (inc_ucount()), and the limits are few: a short list will do.
+ *
+ * A session's work is done by threads of the kernel, whose time counts for
+ * nobody.  So those of one user take turns, of which half the processors may be
+ * busy; who gets no turn is parked, and is handed the first that ends.
  */
+#include <linux/cpumask.h>
 #include <linux/cred.h>
 #include <linux/slab.h>
 #include <linux/uidgid.h>
@@ -17,6 +22,8 @@
  * @uid: the user; constant
  * @sessions: sessions, each of which holds this record
  * @peers: peers that they have room for
+ * @turns: sessions whose work runs, or has been handed a turn
+ * @parked: sessions that wait for one, in order
  * @works: times that @work is queued or running, each of which holds it too
  * @acts: what @work has to do
  * @n_acts: sockets in it, and in what it is doing
@@ -27,6 +34,8 @@ struct sb_user {
 	kuid_t uid;
 	unsigned int sessions;
 	u64 peers;
+	unsigned int turns;
+	struct list_head parked;
 	unsigned int works;
 	struct list_head acts;
 	u64 n_acts;
@@ -99,6 +108,7 @@ struct sb_user *sb_user_get(u32 capacity, const char **why)
 		return ERR_PTR(-ENOMEM);
 	}
 	spare->uid = uid;
+	INIT_LIST_HEAD(&spare->parked);
 	INIT_LIST_HEAD(&spare->acts);
 	INIT_WORK(&spare->work, sb_user_work);
 	spin_lock(&sb_users_lock);
@@ -139,6 +149,86 @@ void sb_user_put(struct sb_user *user, u32 capacity)
 	user = sb_user_unused(user);
 	spin_unlock(&sb_users_lock);
 	kfree(user);
+}
+
+static unsigned int sb_user_max_turns(void)
+{
+	return max(num_online_cpus() / 2, 1U);
+}
+
+static void sb_user_pass_turn(struct sb_user *user)
+{
+	struct sb_session *next;
+
+	lockdep_assert_held(&sb_users_lock);
+
+	next = list_first_entry_or_null(&user->parked, struct sb_session, parked);
+	if (!next || user->turns > sb_user_max_turns()) {
+		user->turns--;
+		return;
+	}
+	list_del_init(&next->parked);
+	next->has_turn = true;
+	sb_session_run(next);
+}
+
+/**
+ * sb_user_begin_turn - ask whether a session's work may run
+ * @session: the session
+ *
+ * Context: the session's work.
+ * Return: whether it may, to be ended by sb_user_end_turn().  If not, its work
+ * is started when it may, unless the session is being closed.
+ */
+bool sb_user_begin_turn(struct sb_session *session)
+{
+	struct sb_user *user = session->user;
+	bool may;
+
+	spin_lock(&sb_users_lock);
+	may = session->has_turn;
+	session->has_turn = false;
+	/* Nobody is parked any more after sb_user_forget_turn(). */
+	if (!may && !READ_ONCE(session->closing)) {
+		list_del_init(&session->parked);
+		may = user->turns < sb_user_max_turns();
+		if (may)
+			user->turns++;
+		else
+			list_add_tail(&session->parked, &user->parked);
+	}
+	spin_unlock(&sb_users_lock);
+	return may;
+}
+
+/**
+ * sb_user_end_turn - let the next one run
+ * @session: who had the turn
+ *
+ * Context: the session's work.
+ */
+void sb_user_end_turn(struct sb_session *session)
+{
+	spin_lock(&sb_users_lock);
+	sb_user_pass_turn(session->user);
+	spin_unlock(&sb_users_lock);
+}
+
+/**
+ * sb_user_forget_turn - have a session wait no more
+ * @session: the session, which is closing; its work may still run
+ *
+ * Context: process.
+ */
+void sb_user_forget_turn(struct sb_session *session)
+{
+	spin_lock(&sb_users_lock);
+	list_del_init(&session->parked);
+	if (session->has_turn) {
+		session->has_turn = false;
+		sb_user_pass_turn(session->user);
+	}
+	spin_unlock(&sb_users_lock);
 }
 
 /**

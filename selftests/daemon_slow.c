@@ -599,7 +599,7 @@ TEST_F(daemon, many_ends_in_one_turn)
 	enum { CLIENTS = 300, RESETS = 40 };
 	int fd[CLIENTS], i;
 
-	START(is_slow() ? "timeout_ms=10000" : "timeout_ms=2000");
+	START(is_slow() ? "timeout_ms=10000" : "timeout_ms=2000", "act_after_ms=600000");
 	for (i = 0; i < CLIENTS; i++) {
 		fd[i] = client(self);
 		ASSERT_TRUE(is_served(fd[i]));
