@@ -68,7 +68,7 @@ struct conn_buf {
  * @at: where we stand between frames, for the kernel that answers heartbeats
  * @in: received bytes that do not make up a frame yet, or NULL
  * @out: bytes that the socket had no room for, or NULL
- * @ready: link in the reactor's list of connections whose turn was cut short
+ * @ready: link in the reactor's list of that name
  * @stalled: link in the reactor's list of connections that wait for room among
  *	     the jobs that wait
  * @begun: link in the reactor's list of connections with a frame that is not
@@ -79,13 +79,17 @@ struct conn_buf {
  * @window_ms: from when on @frames were counted
  * @frames: frames since @window_ms, for max_frames_per_s
  * @counted: how many of them are kept in @in until it is not stalled any more
+ * @stall_ms: low bits of when it was stalled last, or resumed after that
+ * @waited_ms: how long it was stalled, as far as max_frames_per_s does not know of it
  * @fd: the socket
  * @interest: events that epoll was told to watch for
+ * @read_turn: low bits of the reactor's turn in which it was last read
  * @is_watched: epoll knows the socket
  * @is_ready: whether @ready is linked
  * @has_job: a job is with the pool
  * @is_stalled: not read from until a job has found room
  * @is_line_full: it is the room in @line; else @stalled is linked
+ * @was_stalled: and no silence since @stall_ms was excused with that
  * @has_begun: whether @begun is linked
  * @is_paused: not read from until @out is drained
  * @reads_on: to be read until nothing is there: epoll said that the end of the
@@ -111,19 +115,23 @@ struct conn {
 	uint32_t n_line;
 	uint32_t frames;
 	uint32_t counted;
+	uint32_t stall_ms;
+	uint32_t waited_ms;
 	int fd;
 	uint32_t interest;
-	bool is_watched;
-	bool is_ready;
-	bool has_job;
-	bool is_stalled;
-	bool is_line_full;
-	bool has_begun;
-	bool is_paused;
-	bool reads_on;
-	bool at_end;
-	bool is_lingering;
-	bool was_held;
+	uint16_t read_turn;
+	bool is_watched : 1;
+	bool is_ready : 1;
+	bool has_job : 1;
+	bool is_stalled : 1;
+	bool was_stalled : 1;
+	bool is_line_full : 1;
+	bool has_begun : 1;
+	bool is_paused : 1;
+	bool reads_on : 1;
+	bool at_end : 1;
+	bool is_lingering : 1;
+	bool was_held : 1;
 };
 
 /**

@@ -14,6 +14,9 @@
 /* More than any receive buffer. */
 #define DISCARD_BYTES	(1 << 30)
 
+/* How often to look at clients that still have something to acknowledge. */
+#define LOOK_MS		50
+
 /* Whether nothing is under way between a client and us: no byte that we did not
  * read, none of ours that the client's TCP has not acknowledged.
  */
@@ -33,7 +36,8 @@ static bool is_quiet(const struct conn *c)
  * close() with bytes unread resets the connection, and so does a byte that comes
  * after it; the kernel drops what it still had to send. So who is still sending
  * to us, or has not got all of its answers, hears of the end first and is
- * listened to, without effect, until it ends as well.
+ * listened to, without effect, until it ends as well; or, where it sends nothing
+ * more, until it has acknowledged all.
  *
  * Return: whether it was closed.
  */
@@ -49,16 +53,24 @@ bool drain_check(struct reactor *r, struct conn *c)
 	c->is_lingering = true;
 	c->is_paused = false;
 	reactor_watch(r, c);
+	/* Nothing else is in that list any more. */
+	TAILQ_INSERT_TAIL(&r->ready, c, ready);
+	c->is_ready = true;
 	return false;
+}
+
+static void leave_ready(struct reactor *r, struct conn *c)
+{
+	if (!c->is_ready)
+		return;
+	TAILQ_REMOVE(&r->ready, c, ready);
+	c->is_ready = false;
 }
 
 static void begin_one(struct reactor *r, struct conn *c)
 {
 	/* From here on nothing but this function reads for the service. */
-	if (c->is_ready) {
-		TAILQ_REMOVE(&r->ready, c, ready);
-		c->is_ready = false;
-	}
+	leave_ready(r, c);
 	if (conn_is_read(c) && reactor_read_arrived(r, c) == CONN_CLOSED)
 		return;
 	c->is_paused = true;
@@ -92,11 +104,46 @@ void drain_event(struct reactor *r, struct conn *c, uint32_t events)
 	if (events & (EPOLLERR | EPOLLHUP)) {
 		reactor_close(r, c, CLOSE_DRAIN);
 	} else if (c->is_lingering) {
-		if (!recv(c->fd, NULL, DISCARD_BYTES, MSG_TRUNC))
+		ssize_t len = recv(c->fd, NULL, DISCARD_BYTES, MSG_TRUNC);
+
+		if (!len)
 			reactor_close(r, c, CLOSE_DRAIN);
+		else if (len > 0)
+			leave_ready(r, c);
 	} else if (conn_on_writable(r, c) != CONN_CLOSED) {
 		drain_check(r, c);
 	}
+}
+
+/**
+ * drain_due_ms - when there is something to do though nothing happens
+ * @r: the reactor, which is draining
+ */
+uint64_t drain_due_ms(const struct reactor *r)
+{
+	if (TAILQ_EMPTY(&r->ready) || r->drain_end_ms < r->drain_look_ms)
+		return r->drain_end_ms;
+	return r->drain_look_ms;
+}
+
+/**
+ * drain_turn - close those that have acknowledged all by now
+ * @r: the reactor, which is draining
+ *
+ * No event tells of the last acknowledgement.
+ */
+void drain_turn(struct reactor *r)
+{
+	struct conn *c, *next;
+
+	if (reactor_now_ms() < r->drain_look_ms)
+		return;
+	for (c = TAILQ_FIRST(&r->ready); c; c = next) {
+		next = TAILQ_NEXT(c, ready);
+		if (is_quiet(c))
+			reactor_close(r, c, CLOSE_DRAIN);
+	}
+	r->drain_look_ms = reactor_now_ms() + LOOK_MS;
 }
 
 /**

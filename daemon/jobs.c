@@ -33,6 +33,13 @@ void jobs_submit(struct reactor *r, struct conn *c, struct job *job)
 	c->n_line++;
 }
 
+static void stall(struct reactor *r, struct conn *c)
+{
+	c->is_stalled = true;
+	c->stall_ms = reactor_now_ms();
+	reactor_watch(r, c);
+}
+
 /**
  * jobs_line_full - whether a client has to wait for its own jobs
  * @r: the client's reactor
@@ -45,9 +52,8 @@ bool jobs_line_full(struct reactor *r, struct conn *c)
 {
 	if (c->n_line < r->config->max_client_jobs)
 		return false;
-	c->is_stalled = true;
 	c->is_line_full = true;
-	reactor_watch(r, c);
+	stall(r, c);
 	return true;
 }
 
@@ -59,9 +65,8 @@ bool jobs_line_full(struct reactor *r, struct conn *c)
 void jobs_stall(struct reactor *r, struct conn *c)
 {
 	begun_stop(r, c);
-	c->is_stalled = true;
 	TAILQ_INSERT_TAIL(&r->stalled, c, stalled);
-	reactor_watch(r, c);
+	stall(r, c);
 	atomic_store(&r->wants_room, true);
 	/* A worker that made room just before that did not see it. */
 	if (atomic_load(&r->shared->work->waiting) < r->config->work_queue)
@@ -70,8 +75,12 @@ void jobs_stall(struct reactor *r, struct conn *c)
 
 static enum conn_state resume(struct reactor *r, struct conn *c)
 {
+	uint32_t now_ms = reactor_now_ms();
 	enum conn_state state;
 
+	c->waited_ms += now_ms - c->stall_ms;
+	c->stall_ms = now_ms;
+	c->was_stalled = true;
 	c->is_stalled = false;
 	c->is_line_full = false;
 	state = conn_feed_kept(r, c);

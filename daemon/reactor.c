@@ -14,7 +14,6 @@
 #include "reactor.h"
 
 #define EVENTS_PER_TURN		512
-#define SILENT_PER_TURN		512
 
 /**
  * reactor_now_ms - the monotonic clock
@@ -29,10 +28,14 @@ uint64_t reactor_now_ms(void)
 	return now.tv_sec * 1000ULL + now.tv_nsec / 1000000;
 }
 
-/* A connection's turn was cut short. Level-triggered epoll itself comes back to
- * what was not finished.
+/**
+ * reactor_come_back - note that a connection's turn was cut short
+ * @r: the reactor
+ * @c: the connection
+ *
+ * Level-triggered epoll itself comes back to what was not finished.
  */
-static void come_back(struct reactor *r, struct conn *c)
+void reactor_come_back(struct reactor *r, struct conn *c)
 {
 	if (c->is_ready || r->config->epoll != CONFIG_EPOLL_EDGE)
 		return;
@@ -48,7 +51,7 @@ static void come_back(struct reactor *r, struct conn *c)
 void reactor_read(struct reactor *r, struct conn *c)
 {
 	if (conn_on_readable(r, c) == CONN_MORE)
-		come_back(r, c);
+		reactor_come_back(r, c);
 }
 
 /**
@@ -124,241 +127,6 @@ static void run_ready(struct reactor *r)
 	}
 }
 
-static const char *tcp_state_name(uint32_t state)
-{
-	static const char *const names[] = {
-		"UNKNOWN", "ESTABLISHED", "SYN_SENT", "SYN_RECV", "FIN_WAIT1", "FIN_WAIT2",
-		"TIME_WAIT", "CLOSE", "CLOSE_WAIT", "LAST_ACK", "LISTEN", "CLOSING",
-	};
-
-	return names[state < sizeof(names) / sizeof(names[0]) ? state : 0];
-}
-
-static void log_peer(const struct reactor *r, const struct conn *c, const char *what,
-		     const struct sockbeat_event *event)
-{
-	union address peer = { .sa.sa_family = AF_UNSPEC };
-	char text[ADDRESS_CHARS] = "unknown";
-	socklen_t len = sizeof(peer);
-
-	if (!getpeername(c->fd, &peer.sa, &len))
-		address_format(&peer, text);
-	log_info("%s peer=%s idle_ms=%" PRIu64 " late_ms=%" PRIu64 " timeout_ms=%u tcp=%s",
-		 what, text, event->idle_ms, event->late_ms, r->config->timeout_ms,
-		 tcp_state_name(event->tcp_state));
-}
-
-/* Whether a client that we do not read from has sent what we would read next. */
-static bool is_kept_waiting(const struct conn *c)
-{
-	return reactor_unread_bytes(c) || (c->in && c->in->end > c->in->need);
-}
-
-/* Say of a client that it was heard. Where the session counts nothing but TCP's
- * payload it is made to count both, and goes on to: nobody says so but this
- * function, and any payload of later is the newer of the two.
- */
-static void vouch_for(struct reactor *r, struct conn *c)
-{
-	struct sockbeat_peer peer = {
-		.handle = c->handle,
-		.mask = SOCKBEAT_PEER_SOURCE,
-		.source = SOCKBEAT_SOURCE_EITHER,
-	};
-
-	sockbeat_beat(r->sb, c->handle);
-	/* Also has the session look, so that it does not act meanwhile. */
-	if (sockbeat_set(r->sb, &peer, 1) != 1)
-		log_error("set reactor=%u error=\"%s\"", r->index, sockbeat_strerror(r->sb));
-}
-
-/* A client that is stalled cannot be heard: once its window is full there is no
- * payload either, however long our work for it takes.
- */
-static bool stalled_waits(struct reactor *r, struct conn *c)
-{
-	if (!is_kept_waiting(c))
-		return false;
-	/* Its heartbeats will be read; nobody but us acts until then. */
-	if (r->config->source != SOCKBEAT_SOURCE_BEAT)
-		vouch_for(r, c);
-	return true;
-}
-
-static bool is_live(struct reactor *r, const struct conn *c)
-{
-	struct sockbeat_info info;
-
-	return !sockbeat_get(r->sb, c->handle, &info) && info.state == SOCKBEAT_STATE_LIVE;
-}
-
-/* Where only heartbeats count, one that was not read when the client was found
- * silent must not cost it its connection: this process may have been stalled.
- */
-static bool heartbeat_waits(struct reactor *r, struct conn *c)
-{
-	enum conn_state state;
-
-	/* What a client sent while we would not read is no silence. */
-	if (c->is_stalled)
-		return stalled_waits(r, c);
-	/* Its heartbeats are not read any more; the drain has an end of its own. */
-	if (r->draining)
-		return r->config->source == SOCKBEAT_SOURCE_BEAT;
-	if (r->config->source == SOCKBEAT_SOURCE_ACTIVITY || c->is_paused)
-		return false;
-	state = reactor_read_arrived(r, c);
-	if (state == CONN_CLOSED)
-		return true;
-	if (state == CONN_MORE)
-		come_back(r, c);
-	/* It may have been read ahead of this, in the same turn. */
-	if (is_live(r, c))
-		return true;
-	if (c->is_stalled)
-		return stalled_waits(r, c);
-	/* Only since just now, so what is left unread is for the next time. */
-	return c->is_paused;
-}
-
-/* Of events of one kind: the oldest, and how many more there are. */
-struct slot_news {
-	const struct sockbeat_event *oldest;
-	int others;
-};
-
-static void add_news(struct slot_news *news, const struct sockbeat_event *event)
-{
-	news->others += !!news->oldest;
-	if (!news->oldest || event->late_ms > news->oldest->late_ms)
-		news->oldest = event;
-}
-
-/* Slots whose quarantine is over, or would be if nobody held them. One line for
- * all of a kind, however many there are.
- */
-static void slot_events(struct reactor *r, const struct sockbeat_event *events, int n)
-{
-	struct slot_news held = { 0 }, released = { 0 };
-	bool is_free = false;
-
-	for (int i = 0; i < n; i++) {
-		bool was_held;
-
-		if (events[i].kind != SOCKBEAT_EVENT_KIND_RECYCLED)
-			continue;
-		was_held = reactor_note_held(r, events[i].handle, events[i].refs);
-		if (events[i].refs) {
-			add_news(&held, &events[i]);
-			r->counters.held_slots++;
-			continue;
-		}
-		is_free = true;
-		if (was_held)
-			add_news(&released, &events[i]);
-	}
-	if (held.oldest)
-		log_warning("held reactor=%u slot=%u refs=%u age_ms=%" PRIu64 " others=%d", r->index,
-			    sockbeat_index(held.oldest->handle), held.oldest->refs,
-			    held.oldest->late_ms, held.others);
-	if (released.oldest)
-		log_info("released reactor=%u slot=%u age_ms=%" PRIu64 " others=%d", r->index,
-			 sockbeat_index(released.oldest->handle), released.oldest->late_ms,
-			 released.others);
-	if (is_free)
-		listener_resume(r);
-}
-
-static bool is_retired(struct reactor *r, uint64_t handle)
-{
-	struct sockbeat_info info;
-	int err = sockbeat_get(r->sb, handle, &info);
-
-	return err == -ENOENT || (!err && info.state == SOCKBEAT_STATE_RECYCLING);
-}
-
-/* A peer that is tracked though its connection was closed: in this turn, or
- * what was to put it into quarantine failed.
- */
-static void retire_again(struct reactor *r, const struct sockbeat_event *event)
-{
-	for (unsigned int i = 0; i < r->n_retired; i++) {
-		if (r->retired.handle[i] == event->handle)
-			return;
-	}
-	/* In this turn too, before so many others that the batch went. */
-	if (is_retired(r, event->handle))
-		return;
-	if (sockbeat_recycle(r->sb, &event->handle, 1, SOCKBEAT_DEFAULT_DELAY,
-			     SOCKBEAT_END_NONE) != 1)
-		log_error("recycle reactor=%u error=\"%s\"", r->index, sockbeat_strerror(r->sb));
-}
-
-/* The first says that no silent client is closed, the second that it goes on. */
-static void guard_event(const struct reactor *r, const struct sockbeat_event *event)
-{
-	bool begins = event->kind == SOCKBEAT_EVENT_KIND_GUARD;
-
-	log_warning("guard reactor=%u state=%s silent=%u", r->index, begins ? "on" : "over",
-		    event->peers);
-}
-
-static void peer_event(struct reactor *r, struct conn *c, const struct sockbeat_event *event)
-{
-	switch (event->kind) {
-	case SOCKBEAT_EVENT_KIND_SUSPECT:
-		log_peer(r, c, "suspect", event);
-		break;
-	case SOCKBEAT_EVENT_KIND_SILENT:
-		/* Where there is a guard the session ends them, when it may. */
-		if (heartbeat_waits(r, c) || r->config->guard_percent)
-			break;
-		log_peer(r, c, "silent", event);
-		reactor_close(r, c, CLOSE_SILENT);
-		break;
-	case SOCKBEAT_EVENT_KIND_GONE:
-		if (event->action)
-			log_peer(r, c, "silent", event);
-		reactor_close(r, c, event->action ? CLOSE_SILENT : CLOSE_RESET);
-		break;
-	default:
-		break;
-	}
-}
-
-/* What the session says of peers, a bounded number at a time. */
-static void session_events(struct reactor *r)
-{
-	struct sockbeat_event events[SILENT_PER_TURN];
-	int n = sockbeat_events(r->sb, events, SILENT_PER_TURN);
-
-	/* The library may hold more than its descriptor shows. */
-	r->session_more = n == SILENT_PER_TURN;
-	if (n < 0)
-		log_error("session reactor=%u error=\"%s\"", r->index, sockbeat_strerror(r->sb));
-	slot_events(r, events, n);
-	for (int i = 0; i < n; i++) {
-		struct conn *c;
-
-		if (!events[i].handle) {
-			guard_event(r, &events[i]);
-			continue;
-		}
-		c = reactor_find(r, events[i].handle);
-		if (events[i].kind == SOCKBEAT_EVENT_KIND_RECYCLED) {
-			/* Who retired it was not us, and its slot is free, or will be. */
-			if (c)
-				reactor_close(r, c, CLOSE_RETIRED);
-			continue;
-		}
-		if (!c) {
-			retire_again(r, &events[i]);
-			continue;
-		}
-		peer_event(r, c, &events[i]);
-	}
-}
-
 static void fill_snapshot(struct reactor *r)
 {
 	pthread_mutex_lock(&r->snapshot_lock);
@@ -390,7 +158,7 @@ static uint64_t next_ms(const struct reactor *r)
 	uint64_t until_ms;
 
 	if (r->draining)
-		return r->drain_end_ms;
+		return drain_due_ms(r);
 	until_ms = begun_due_ms(r);
 	return r->accept_paused && r->accept_retry_ms < until_ms ? r->accept_retry_ms : until_ms;
 }
@@ -400,7 +168,7 @@ static int wait_ms(struct reactor *r)
 {
 	uint64_t now_ms, until_ms;
 
-	if (r->session_more || !TAILQ_EMPTY(&r->ready))
+	if (r->session_more || (!r->draining && !TAILQ_EMPTY(&r->ready)))
 		return 0;
 	until_ms = next_ms(r);
 	if (until_ms == UINT64_MAX)
@@ -438,15 +206,19 @@ static bool run_turn(struct reactor *r)
 	bool session = false;
 	int n;
 
+	r->turn++;
 	n = epoll_wait(r->epoll_fd, events, EVENTS_PER_TURN, wait_ms(r));
 	if (n < 0 && errno != EINTR) {
 		log_error("epoll_wait reactor=%u error=\"%s\"", r->index, strerror(errno));
 		abort();
 	}
 	dispatch(r, events, n, &session);
-	run_ready(r);
+	if (r->draining)
+		drain_turn(r);
+	else
+		run_ready(r);
 	if (session || r->session_more)
-		session_events(r);
+		news_take(r);
 	if (!r->draining)
 		begun_check(r);
 	reactor_retire(r);

@@ -79,15 +79,18 @@ struct reactor_shared {
  * @listen_ready: bit for each listener that epoll reported in this turn
  * @listen_next: which of them is the first to be served next, modulo their number
  * @session_more: the session may have more events than were taken
+ * @turn: number of the present turn
  * @is_native: the profile is that of the native frames
  * @is_offloading: the kernel answers heartbeats
  * @accept_paused: no descriptors or slots were left: listeners are off epoll
  * @accept_retry_ms: when to try accept() again if nothing closes before
  * @draining: no more connections, only the queues of the present ones
  * @drain_end_ms: when that ends at the latest
+ * @drain_look_ms: when to look again at those in @ready
  * @capacity: slots of the session
  * @chunks: table of connections by slot, made as slots come into use
- * @ready: connections whose turn was cut short
+ * @ready: connections whose turn was cut short; of one that is draining: those
+ *	   that have heard of the end and sent nothing since
  * @stalled: connections that wait for room among the jobs that wait, those that
  *	     wait longest first
  * @begun: connections with a frame that is not complete, those first where it
@@ -123,8 +126,10 @@ struct reactor {
 	bool accept_paused;
 	uint64_t accept_retry_ms;
 	bool session_more;
+	uint16_t turn;
 	bool draining;
 	uint64_t drain_end_ms;
+	uint64_t drain_look_ms;
 	uint32_t capacity;
 	struct conn **chunks;
 	TAILQ_HEAD(, conn) ready;
@@ -152,6 +157,7 @@ int reactor_create(struct reactor **rp, struct config *config,
 int reactor_start(struct reactor *r);
 void reactor_wake(struct reactor *r);
 void reactor_read(struct reactor *r, struct conn *c);
+void reactor_come_back(struct reactor *r, struct conn *c);
 unsigned int reactor_unread_bytes(const struct conn *c);
 enum conn_state reactor_read_arrived(struct reactor *r, struct conn *c);
 void reactor_snapshot(struct reactor *r, struct reactor_snapshot *snapshot);
@@ -193,16 +199,21 @@ int listener_watch(struct reactor *r, bool on);
 void listener_accept(struct reactor *r);
 void listener_resume(struct reactor *r);
 
+/* news.c */
+void news_take(struct reactor *r);
+
 /* drain.c */
 void drain_begin(struct reactor *r);
 void drain_event(struct reactor *r, struct conn *c, uint32_t events);
 void drain_end(struct reactor *r, struct conn *c);
+uint64_t drain_due_ms(const struct reactor *r);
+void drain_turn(struct reactor *r);
 bool drain_check(struct reactor *r, struct conn *c);
 
-/* Marks of what is not a connection; handles are never that small. */
 /* The id of the session's only profile. */
 #define REACTOR_PROFILE		1
 
+/* Marks of what is not a connection; handles are never that small. */
 #define REACTOR_MARK_WAKE	0
 #define REACTOR_MARK_SESSION	1
 #define REACTOR_MARK_LISTEN	16

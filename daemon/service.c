@@ -17,8 +17,9 @@
 /* The clock is looked at only when the count is over the limit, so a frame
  * costs an addition.  The limit holds for every second that has begun since
  * @window_ms, and what was allowed and not used stays allowed for as long as
- * a client may be silent: who keeps to the limit is never taken for a flood,
- * however late and in however many pieces its frames arrive.
+ * a client may be silent, beyond the time for which we did not read: who keeps to
+ * the limit is never taken for a flood, however late and in however many pieces its
+ * frames arrive.
  */
 static bool is_flood(struct reactor *r, struct conn *c, uint32_t frames)
 {
@@ -29,6 +30,10 @@ static bool is_flood(struct reactor *r, struct conn *c, uint32_t frames)
 	if (!max || c->frames <= max)
 		return false;
 	now_ms = reactor_now_ms();
+	/* What was sent meanwhile has arrived, or will never. */
+	if ((uint32_t)now_ms - c->stall_ms > oldest_ms)
+		c->waited_ms = 0;
+	oldest_ms += c->waited_ms;
 	if (now_ms - c->window_ms > oldest_ms)
 		c->window_ms = now_ms - oldest_ms;
 	seconds = (now_ms - c->window_ms) / 1000;
@@ -38,6 +43,7 @@ static bool is_flood(struct reactor *r, struct conn *c, uint32_t frames)
 		seconds = c->frames / max;
 	c->window_ms += seconds * 1000;
 	c->frames -= seconds * max;
+	c->waited_ms -= seconds * 1000 < c->waited_ms ? seconds * 1000 : c->waited_ms;
 	return false;
 }
 

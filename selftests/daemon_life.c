@@ -294,6 +294,35 @@ TEST_F(daemon, sigterm_leaves_what_was_sent)
 	}
 }
 
+/* Who has got all of it and says nothing more is not waited for. */
+TEST_F(daemon, sigterm_and_a_client_that_stays)
+{
+	enum { FRAMES = 100, FRAME_BYTES = 1008 };
+	uint8_t frame[FRAME_BYTES];
+	uint64_t begin_ms = now_ms();
+	int slow;
+
+	START("drain_timeout_ms=600000");
+	slow = narrow_client(self, 4096);
+	ASSERT_EQ(FRAME_BYTES, wire_echo(frame, FRAME_BYTES - 8, 1));
+	for (int i = 0; i < FRAMES; i++) {
+		ASSERT_TRUE(put(slow, frame, FRAME_BYTES));
+	}
+	ASSERT_EQ(FRAMES * FRAME_BYTES, sockbeatd_stat_wait(&self->d, "", "bytes_out",
+							    FRAMES * FRAME_BYTES));
+	kill(self->d.pid, SIGTERM);
+	ASSERT_TRUE(refuses(self));
+	for (int i = 0; i < FRAMES; i++) {
+		ASSERT_TRUE(expect(slow, frame, FRAME_BYTES)) TH_LOG("frame %d", i);
+	}
+	EXPECT_TRUE(expect_end(slow));
+	EXPECT_EQ(0, sockbeatd_wait(&self->d)) {
+		TH_LOG("%s", self->d.log);
+	}
+	EXPECT_GT(begin_ms + 2 * PATIENCE_MS, now_ms());
+	close(slow);
+}
+
 TEST_F(daemon, sigterm_does_not_wait_for_ever)
 {
 	static uint8_t frame[65535];

@@ -92,4 +92,31 @@ static inline int64_t served_through(int fd, pid_t attacker)
 	EXPECT_GE((int64_t)bound_ms(), took_ms);		\
 } while (0)
 
+/* Stop the process, and wait until it is. */
+static inline bool stop(FIXTURE_DATA(daemon) *self)
+{
+	int status;
+
+	return !kill(self->d.pid, SIGSTOP) &&
+	       waitpid(self->d.pid, &status, WUNTRACED) == self->d.pid && WIFSTOPPED(status);
+}
+
+/* Send until the other end does not read and there is no more room. Returns
+ * how many bytes went out.
+ */
+static inline size_t fill_up(int fd, const uint8_t *frame, size_t len)
+{
+	struct pollfd pfd = { .fd = fd, .events = POLLOUT };
+	size_t total = 0;
+	ssize_t sent;
+
+	while (poll(&pfd, 1, 200) == 1) {
+		sent = send(fd, frame + total % len, len - total % len,
+			    MSG_DONTWAIT | MSG_NOSIGNAL);
+		if (sent > 0)
+			total += sent;
+	}
+	return total;
+}
+
 #endif /* SELFTESTS_DAEMON_LOAD_H */

@@ -145,15 +145,6 @@ TEST_F(daemon, part_that_waits_for_us)
 	close(fd);
 }
 
-/* Stop the process, and wait until it is. */
-static bool stop(FIXTURE_DATA(daemon) *self)
-{
-	int status;
-
-	return !kill(self->d.pid, SIGSTOP) &&
-	       waitpid(self->d.pid, &status, WUNTRACED) == self->d.pid && WIFSTOPPED(status);
-}
-
 /* What arrived while the process was stopped completes its frame, also of more
  * clients than it hears of at once.
  */
@@ -271,6 +262,34 @@ TEST_F(daemon, line_is_no_flood)
 	close(fd);
 }
 
+/* Nor is what was sent, within the limit, for as long as it was not read. */
+TEST_F(daemon, frames_of_a_long_wait_are_no_flood)
+{
+	enum { PER_S = 50, WAIT_S = 6, SENT = PER_S * (WAIT_S - 1), FLOOD = 100 * PER_S };
+	static uint8_t flood[8 * FLOOD], answers[3 * SLEEP_BYTES + 8 * SENT];
+	uint8_t frame[3][SLEEP_BYTES];
+	int fd;
+
+	START("max_frames_per_s=50", "timeout_ms=1000", "max_client_jobs=1", "offload=off");
+	fd = client(self);
+	ASSERT_TRUE(ask(fd, WAIT_S * 1000, "long", frame[0]));
+	ASSERT_TRUE(work_reaches(self, "running", 1));
+	ASSERT_TRUE(ask(fd, 0, "line", frame[1]) && ask(fd, 0, "waits", frame[2]));
+	for (int i = 0; i < SENT; i++) {
+		ASSERT_TRUE(put(fd, wire_heartbeat, 8));
+		usleep(1000000 / PER_S);
+	}
+	/* In whichever order. */
+	ASSERT_EQ(sizeof(answers), recv(fd, answers, sizeof(answers), MSG_WAITALL));
+	EXPECT_EQ(0, closed(self, "flood"));
+	/* Which is no licence. */
+	for (int i = 0; i < FLOOD; i++)
+		memcpy(flood + 8 * i, wire_heartbeat, 8);
+	send(fd, flood, sizeof(flood), MSG_NOSIGNAL);
+	EXPECT_EQ(1, sockbeatd_stat_wait(&self->d, "closed", "flood", 1));
+	close(fd);
+}
+
 /* With epoll=edge a read that an urgent byte cuts short is not the last. */
 TEST_F(daemon, urgent_byte_among_heartbeats)
 {
@@ -340,24 +359,6 @@ TEST_F(daemon, heartbeat_in_line)
 	close(fd);
 }
 
-/* Send until the other end does not read and there is no more room. Returns
- * how many bytes went out.
- */
-static size_t fill_up(int fd, const uint8_t *frame, size_t len)
-{
-	struct pollfd pfd = { .fd = fd, .events = POLLOUT };
-	size_t total = 0;
-	ssize_t sent;
-
-	while (poll(&pfd, 1, 200) == 1) {
-		sent = send(fd, frame + total % len, len - total % len,
-			    MSG_DONTWAIT | MSG_NOSIGNAL);
-		if (sent > 0)
-			total += sent;
-	}
-	return total;
-}
-
 /* The next answer, to a sleep or an echo request, whichever it is. */
 static bool expect_either(int fd, uint8_t sleep[][SLEEP_BYTES], int *slept, const uint8_t *echo,
 			  size_t len)
@@ -419,206 +420,27 @@ TEST_F(daemon, kept_in_line_with_either)
 	kept_in_line(self, _metadata);
 }
 
-#define STOPPED		5
-
-/* Clients that beat while the process is stopped for more than their timeout
- * are served when it goes on; only who was silent is closed.
- */
-static void stop_and_go(FIXTURE_DATA(daemon) *self, struct __test_metadata *_metadata,
-			uint64_t timeout_ms)
+/* Who was not read from until just before its timeout has a moment to send. */
+TEST_F(daemon, silent_just_after_a_wait)
 {
-	struct pollfd pfd = { .events = POLLIN };
-	int fd[STOPPED], mute, sent = 0, i;
-	uint64_t until_ms;
-
-	mute = client(self);
-	pfd.fd = mute;
-	ASSERT_TRUE(is_served(mute));
-	for (i = 0; i < STOPPED; i++) {
-		fd[i] = client(self);
-		ASSERT_TRUE(is_served(fd[i]));
-	}
-	ASSERT_TRUE(stop(self));
-	for (until_ms = now_ms() + 5 * timeout_ms / 2; now_ms() < until_ms; sent++) {
-		for (i = 0; i < STOPPED; i++)
-			ASSERT_TRUE(put(fd[i], wire_heartbeat, 8));
-		poll(NULL, 0, timeout_ms / 5);
-	}
-	ASSERT_EQ(0, kill(self->d.pid, SIGCONT));
-	for (; sent > 0; sent--) {
-		for (i = 0; i < STOPPED; i++) {
-			ASSERT_TRUE(expect(fd[i], wire_heartbeat, 8)) TH_LOG("client %d", i);
-		}
-	}
-	do {
-		for (i = 0; i < STOPPED; i++) {
-			ASSERT_TRUE(is_served(fd[i])) TH_LOG("client %d", i);
-		}
-	} while (!poll(&pfd, 1, timeout_ms / 10));
-	EXPECT_TRUE(expect_end(mute));
-	EXPECT_EQ(1, closed(self, "silent"));
-	EXPECT_EQ(STOPPED, sockbeatd_stat(&self->d, "", "connections"));
-	for (i = 0; i < STOPPED; i++)
-		close(fd[i]);
-	close(mute);
-}
-
-TEST_F(daemon, stop_longer_than_the_timeout)
-{
-	START(is_slow() ? "timeout_ms=10000" : "timeout_ms=2000");
-	stop_and_go(self, _metadata, is_slow() ? 10000 : 2000);
-}
-
-/* Their stamps are the process's own, so what waits unread has to count. */
-TEST_F(daemon, stop_longer_than_the_timeout_with_beats)
-{
-	START(is_slow() ? "timeout_ms=10000" : "timeout_ms=2000", "source=beat");
-	stop_and_go(self, _metadata, is_slow() ? 10000 : 2000);
-}
-
-/* Echo frames that are more than is read of a client in three turns. */
-enum { BIG_BYTES = 60000, BACKLOG = 18, BACKLOG_BYTES = BACKLOG * BIG_BYTES };
-
-static const uint8_t *backlog(void)
-{
-	static uint8_t frames[BACKLOG_BYTES];
-
-	for (int i = 0; i < BACKLOG; i++)
-		wire_echo(frames + i * BIG_BYTES, BIG_BYTES - 8, i);
-	return frames;
-}
-
-/* Send the frames @n times and read the answers meanwhile: windows grow with
- * what goes through them.
- */
-static bool warm_up(int fd, const uint8_t *frames, int n)
-{
-	size_t total = (size_t)n * BACKLOG_BYTES, sent = 0, got = 0;
-	static uint8_t buf[1 << 20];
-	ssize_t len;
-
-	while (got < total) {
-		struct pollfd pfd = { .fd = fd, .events = POLLIN | (sent < total ? POLLOUT : 0) };
-		size_t at = sent % BACKLOG_BYTES;
-
-		if (poll(&pfd, 1, PATIENCE_MS) != 1)
-			return false;
-		if (pfd.revents & POLLOUT) {
-			len = send(fd, frames + at, BACKLOG_BYTES - at,
-				   MSG_DONTWAIT | MSG_NOSIGNAL);
-			sent += len > 0 ? len : 0;
-		}
-		if (pfd.revents & POLLIN) {
-			len = recv(fd, buf, sizeof(buf), MSG_DONTWAIT);
-			if (!len)
-				return false;
-			got += len > 0 ? len : 0;
-		}
-	}
-	return true;
-}
-
-/* Send all that, and wait until it lies in the other end's socket. False where
- * it finds no room there.
- */
-static bool deposit(int fd, const uint8_t *frames)
-{
-	uint64_t until_ms = now_ms() + 300;
-	int unacked = 1;
-
-	if (send(fd, frames, BACKLOG_BYTES, MSG_DONTWAIT | MSG_NOSIGNAL) != BACKLOG_BYTES)
-		return false;
-	while (unacked && now_ms() < until_ms)
-		ioctl(fd, SIOCOUTQ, &unacked);
-	return !unacked;
-}
-
-/* A client all of whose backlog arrived while the daemon is stopped; or -1 where
- * no window got so large.
- */
-static int client_with_backlog(FIXTURE_DATA(daemon) *self, const uint8_t *frames)
-{
-	for (int tries = 0; tries < 10; tries++) {
-		int fd = client(self);
-
-		for (int i = 0; i < 40; i++) {
-			if (!warm_up(fd, frames, is_slow() ? 2 : 10) || !is_served(fd))
-				break;
-		}
-		/* The turn that has answered is over before it is asked this. */
-		if (sockbeatd_stat(&self->d, "", "frames") > 0 && stop(self) && deposit(fd, frames))
-			return fd;
-		kill(self->d.pid, SIGCONT);
-		close(fd);
-	}
-	return -1;
-}
-
-/* A heartbeat counts also behind more than is read in some turns. */
-TEST_F(daemon, heartbeat_behind_a_backlog)
-{
-	const uint8_t *frames = backlog();
+	const int timeout_ms = is_slow() ? 10000 : 2000;
+	uint8_t frame[3][SLEEP_BYTES];
 	int fd;
 
-	START(is_slow() ? "timeout_ms=10000" : "timeout_ms=2000", "source=beat",
-	      "max_queue_bytes=100000000");
-	fd = client_with_backlog(self, frames);
-	if (fd < 0)
-		SKIP(return, "no window of %d bytes", BACKLOG_BYTES);
-	ASSERT_TRUE(put(fd, wire_heartbeat, 8));
-	poll(NULL, 0, is_slow() ? 15000 : 3000);
-	ASSERT_EQ(0, kill(self->d.pid, SIGCONT));
-	EXPECT_TRUE(expect(fd, frames, BACKLOG_BYTES));
-	EXPECT_TRUE(expect(fd, wire_heartbeat, 8));
-	EXPECT_TRUE(is_served(fd));
+	START(is_slow() ? "timeout_ms=10000" : "timeout_ms=2000", "max_client_jobs=1");
+	fd = client(self);
+	ASSERT_TRUE(ask(fd, timeout_ms * 3 / 4, "long", frame[0]));
+	ASSERT_TRUE(work_reaches(self, "running", 1));
+	ASSERT_TRUE(ask(fd, 0, "line", frame[1]) && ask(fd, 0, "waits", frame[2]));
+	for (int i = 0; i < 3; i++) {
+		ASSERT_TRUE(expect(fd, frame[i], SLEEP_BYTES)) TH_LOG("job %d", i);
+	}
+	poll(NULL, 0, timeout_ms / 2);
+	ASSERT_TRUE(is_served(fd));
 	EXPECT_EQ(0, closed(self, "silent"));
-	close(fd);
-}
-
-/* What has arrived when the end comes is answered, however much it is. */
-TEST_F(daemon, sigterm_answers_a_backlog)
-{
-	const uint8_t *frames = backlog();
-	int fd;
-
-	START("max_queue_bytes=100000000", "drain_timeout_ms=20000");
-	fd = client_with_backlog(self, frames);
-	if (fd < 0)
-		SKIP(return, "no window of %d bytes", BACKLOG_BYTES);
-	ASSERT_EQ(0, kill(self->d.pid, SIGTERM));
-	ASSERT_EQ(0, kill(self->d.pid, SIGCONT));
-	EXPECT_TRUE(expect(fd, frames, BACKLOG_BYTES));
 	EXPECT_TRUE(expect_end(fd));
+	EXPECT_EQ(1, closed(self, "silent"));
 	close(fd);
-	EXPECT_EQ(0, sockbeatd_wait(&self->d));
-}
-
-/* Many that end in one turn, each for two reasons, are one end each. */
-TEST_F(daemon, many_ends_in_one_turn)
-{
-	enum { CLIENTS = 300, RESETS = 40 };
-	int fd[CLIENTS], i;
-
-	START(is_slow() ? "timeout_ms=10000" : "timeout_ms=2000", "act_after_ms=600000");
-	for (i = 0; i < CLIENTS; i++) {
-		fd[i] = client(self);
-		ASSERT_TRUE(is_served(fd[i]));
-	}
-	ASSERT_TRUE(stop(self));
-	poll(NULL, 0, is_slow() ? 15000 : 3000);
-	for (i = CLIENTS - RESETS; i < CLIENTS; i++)
-		tcp_abort(fd[i]);
-	ASSERT_EQ(0, kill(self->d.pid, SIGCONT));
-	for (i = 0; i < CLIENTS - RESETS; i++) {
-		EXPECT_TRUE(expect_end(fd[i]));
-		close(fd[i]);
-	}
-	EXPECT_EQ(RESETS, sockbeatd_stat_wait(&self->d, "closed", "reset", RESETS));
-	EXPECT_EQ(CLIENTS - RESETS, closed(self, "silent"));
-	EXPECT_EQ(0, sockbeatd_stop(&self->d));
-	EXPECT_EQ(NULL, strstr(self->d.log, " error ")) {
-		TH_LOG("%s", strstr(self->d.log, " error "));
-	}
 }
 
 TEST_HARNESS_MAIN
