@@ -68,7 +68,7 @@ struct policy {
  * @pending: enum tell
  * @told: the newest event delivered was SUSPECT, SILENT or RECYCLED
  * @suspect: live, but not heard for policy.suspect_percent
- * @acted: we ended the socket
+ * @acted: enum sockbeat_action with which we ended the socket
  * @hold: keep the slot when the quarantine is over
  * @tcp_state: at the last look
  */
@@ -95,7 +95,7 @@ struct peer {
 	unsigned int pending : 3;
 	unsigned int told : 1;
 	unsigned int suspect : 1;
-	unsigned int acted : 1;
+	unsigned int acted : 2;
 	unsigned int hold : 1;
 	unsigned int tcp_state : 5;
 };

@@ -28,21 +28,19 @@ static uint64_t act_at_ms(const struct builtin *b, const struct peer *peer)
  */
 uint64_t act_due_ms(const struct builtin *b, const struct peer *peer, uint64_t now_ms)
 {
-	uint64_t at_ms = act_at_ms(b, peer);
+	uint64_t at_ms = act_at_ms(b, peer), retry_ms = RETRY_MS;
 
 	if (peer->policy.action == SOCKBEAT_ACTION_NOTIFY)
 		return UINT64_MAX;
 	if (at_ms > now_ms)
 		return at_ms;
-	/* Only an edge-triggered one is not told again until it is heard, but may be
-	 * ended before.
-	 */
-	if (peer->policy.trigger != SOCKBEAT_TRIGGER_EDGE)
-		return peer_again_ms(peer, now_ms);
 	/* A guard may hold a mass of them; its end gives them a window's time. */
 	if (b->guard.active && b->guard.window_ms > RETRY_MS)
-		return now_ms + b->guard.window_ms;
-	return now_ms + RETRY_MS;
+		retry_ms = b->guard.window_ms;
+	/* A look is also when a level-triggered peer is told again. */
+	if (peer->policy.trigger == SOCKBEAT_TRIGGER_LEVEL && peer->policy.renotify_ms < retry_ms)
+		retry_ms = peer->policy.renotify_ms;
+	return now_ms + retry_ms;
 }
 
 /**
@@ -68,7 +66,7 @@ bool act_check(struct builtin *b, struct peer *peer, uint64_t now_ms)
 		b->stats.aborts++;
 	else
 		b->stats.shutdowns++;
-	peer->acted = true;
+	peer->acted = peer->policy.action;
 	peer_gone(b, peer);
 	return true;
 }
@@ -81,8 +79,8 @@ bool act_check(struct builtin *b, struct peer *peer, uint64_t now_ms)
  */
 void act_silence(struct builtin *b, const struct peer *peer, uint64_t now_ms)
 {
-	if (!sb_guard_begins(&b->guard, silent_ms(b, peer), b->stats.live + b->stats.silent,
-			     now_ms))
+	if (!sb_guard_begins(&b->guard, silent_ms(b, peer), b->stats.silent,
+			     b->stats.live + b->stats.silent, now_ms))
 		return;
 	b->guard_next_ms = now_ms + b->guard.window_ms;
 	b->stats.guards++;

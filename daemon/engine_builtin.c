@@ -112,7 +112,7 @@ static int enter(struct builtin *b, const struct sockbeat_peer *entry, uint64_t 
 	peer->state = SOCKBEAT_STATE_LIVE;
 	peer->told = false;
 	peer->suspect = false;
-	peer->acted = false;
+	peer->acted = SOCKBEAT_ACTION_NOTIFY;
 	cookie_insert(b, peer);
 	b->stats.live++;
 	b->stats.added++;
@@ -172,10 +172,11 @@ struct peer *entry_peer(struct sockbeat *sb, const char *what, struct sockbeat_p
 
 static void change(struct builtin *b, struct peer *peer, const struct sockbeat_peer *entry)
 {
+	struct policy old = peer->policy;
 	uint64_t now_ms = sb_now_ms();
 
 	b->call++;
-	/* What was heard by the old source counts. */
+	/* What was heard by the old source counts, its rhythm does not. */
 	if (has_socket(peer))
 		peer_look(b, peer, now_ms);
 	peer->user_data = entry->user_data;
@@ -185,6 +186,8 @@ static void change(struct builtin *b, struct peer *peer, const struct sockbeat_p
 		peer->looked--;
 		peer_look(b, peer, now_ms);
 	}
+	if (peer->policy.source != old.source || !old.adaptive_beats)
+		peer->rhythm.samples = 0;
 	if (peer->state == SOCKBEAT_STATE_LIVE)
 		peer_arm_live(b, peer, now_ms);
 	else if (peer->state == SOCKBEAT_STATE_SILENT && !peer_revive(b, peer, now_ms))
@@ -288,7 +291,7 @@ static void fill_event(const struct builtin *b, const struct peer *peer,
 	event->tcp_state = peer->tcp_state;
 	event->idle_ms = idle_ms(peer, now_ms);
 	event->late_ms = peer->pending == TELL_SILENT ? event->idle_ms - peer_limit_ms(b, peer) : 0;
-	event->action = peer->acted ? peer->policy.action : SOCKBEAT_ACTION_NOTIFY;
+	event->action = peer->acted;
 }
 
 /* The caller has it: when does this peer come up again? */

@@ -10,7 +10,7 @@
  * user, so that whoever manages to block it blocks only what is his.
  */
 #include <linux/slab.h>
-#include <net/sock.h>
+#include <net/tcp.h>
 
 #include "sockbeat.h"
 #include "trace.h"
@@ -50,14 +50,11 @@ u64 sb_act_due_ms(const struct sb_peer *peer)
 		return at_ms;
 	/* A guard may hold a mass of them; its end gives them a window's time. */
 	if (guard->active)
-		retry_ms = max(retry_ms, min(peer->policy.renotify_ms, guard->window_ms));
-	/* A look is also when a level-triggered peer is told again: no more
-	 * often than was asked for.
-	 */
+		retry_ms = max(retry_ms, guard->window_ms);
+	/* A look is also when a level-triggered peer is told again. */
 	if (peer->pending == SB_TELL_NOTHING &&
 	    peer->policy.trigger == SOCKBEAT_TRIGGER_LEVEL)
-		retry_ms = guard->active ? peer->policy.renotify_ms :
-			   min(retry_ms, peer->policy.renotify_ms);
+		retry_ms = min(retry_ms, peer->policy.renotify_ms);
 	return now_ms + retry_ms;
 }
 
@@ -113,7 +110,7 @@ static enum sockbeat_end sb_act_decide(struct sb_peer *peer, bool may)
 		end = SOCKBEAT_END_NONE;
 	}
 	peer->acting = end != SOCKBEAT_END_NONE;
-	peer->acted = peer->acting;
+	peer->acted = peer->acting ? peer->policy.action : SOCKBEAT_ACTION_NOTIFY;
 	stats->shutdowns += end == SOCKBEAT_END_SHUTDOWN;
 	stats->aborts += end == SOCKBEAT_END_ABORT;
 	if (peer->acting)
@@ -169,16 +166,29 @@ void sb_act_run(struct sb_session *session)
 	kfree(acts);
 }
 
-static bool sb_act_is_owned(struct sock *sk)
+/* While our own window is shut no payload is taken in, and the peer is not to
+ * blame: its TCP asks for room, every TCP_RTO_MAX at least.  A question is out of
+ * the window (tcp_xmit_probe_skb()), so that rcv_tstamp does not tell of it.
+ */
+static bool sb_act_is_shut_out(const struct sock *sk)
 {
-	bool owned;
+	const struct tcp_sock *tp = tcp_sk(sk);
+
+	return tcp_receive_window(tp) < inet_csk(sk)->icsk_ack.rcv_mss &&
+	       (tcp_jiffies32 - tp->rcv_tstamp <= TCP_RTO_MAX ||
+		tcp_jiffies32 - tp->last_oow_ack_time <= TCP_RTO_MAX);
+}
+
+static bool sb_act_may(struct sock *sk)
+{
+	bool may;
 
 	local_bh_disable();
 	bh_lock_sock(sk);
-	owned = sock_owned_by_user(sk);
+	may = !sock_owned_by_user(sk) && !sb_act_is_shut_out(sk);
 	bh_unlock_sock(sk);
 	local_bh_enable();
-	return owned;
+	return may;
 }
 
 /**
@@ -195,7 +205,7 @@ void sb_acts_do(struct sb_acts *acts)
 
 	for (i = 0; i < acts->n; i++) {
 		struct sock *sk = acts->sk[i];
-		enum sockbeat_end end = sb_act_begin(sk, !sb_act_is_owned(sk));
+		enum sockbeat_end end = sb_act_begin(sk, sb_act_may(sk));
 
 		if (end != SOCKBEAT_END_NONE)
 			sb_later_end_now(sk, end, ETIMEDOUT);
@@ -223,6 +233,7 @@ void sb_act_silence(struct sb_peer *peer, u64 now_ms)
 	struct sb_session *session = peer->session;
 
 	if (!sb_guard_begins(&session->guard, sb_act_silent_ms(peer),
+			     session->stats.count[SOCKBEAT_STATE_SILENT],
 			     sb_act_tracked(session), now_ms))
 		return;
 	session->stats.guards++;

@@ -34,15 +34,17 @@ u64 sb_guard_act_ms(const struct sb_guard *guard, u64 silent_ms, u32 after_ms)
  * sb_guard_begins - take in that a peer was found silent
  * @guard: its session's
  * @silent_ms: when it fell silent
- * @tracked: live and silent peers of the session, this one among them
+ * @silent: silent peers of the session, this one among them
+ * @tracked: live and silent ones
  * @now_ms: now
  *
  * Silences are counted in halves of a window, the present one and the last, so
- * that a mass which falls silent within half a window is seen whole.
+ * that a mass which falls silent within half a window is seen whole.  They are no
+ * more than those that are silent now: some fall silent again and again.
  *
  * Return: whether the guard has become active by it.
  */
-bool sb_guard_begins(struct sb_guard *guard, u64 silent_ms, u32 tracked, u64 now_ms)
+bool sb_guard_begins(struct sb_guard *guard, u64 silent_ms, u32 silent, u32 tracked, u64 now_ms)
 {
 	u32 half_ms = guard->window_ms / 2, n;
 
@@ -61,6 +63,8 @@ bool sb_guard_begins(struct sb_guard *guard, u64 silent_ms, u32 tracked, u64 now
 	}
 	guard->silences[0]++;
 	n = guard->silences[0] + guard->silences[1];
+	if (n > silent)
+		n = silent;
 	if (guard->active || n < SB_GUARD_MIN || !sb_guard_exceeds(guard, n, tracked, 1))
 		return false;
 	guard->active = true;

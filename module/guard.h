@@ -37,7 +37,7 @@ struct sb_guard {
 };
 
 u64 sb_guard_act_ms(const struct sb_guard *guard, u64 silent_ms, u32 after_ms);
-bool sb_guard_begins(struct sb_guard *guard, u64 silent_ms, u32 tracked, u64 now_ms);
+bool sb_guard_begins(struct sb_guard *guard, u64 silent_ms, u32 silent, u32 tracked, u64 now_ms);
 bool sb_guard_ends(struct sb_guard *guard, u32 silent, u32 tracked, u64 now_ms);
 
 #endif /* _SOCKBEAT_GUARD_H */

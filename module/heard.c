@@ -266,7 +266,7 @@ bool sb_peer_revive(struct sb_peer *peer, u64 now_ms)
 	sb_peer_become(peer, SOCKBEAT_STATE_LIVE);
 	session->stats.recoveries++;
 	peer->acting = false;
-	peer->acted = false;
+	peer->acted = SOCKBEAT_ACTION_NOTIFY;
 	sb_peer_tell_heard(peer);
 	sb_peer_arm(peer, now_ms);
 	return true;

@@ -308,7 +308,7 @@ static bool sb_put_when(struct sk_buff *skb, struct sb_peer *peer, u64 now_ms)
 		!nla_put_u64_64bit(skb, SOCKBEAT_A_EVENT_LATE_MS, late_ms,
 				   SOCKBEAT_A_EVENT_PAD)) &&
 	       (peer->state != SOCKBEAT_STATE_GONE || !peer->acted ||
-		!nla_put_u32(skb, SOCKBEAT_A_EVENT_ACTION, peer->policy.action)) &&
+		!nla_put_u32(skb, SOCKBEAT_A_EVENT_ACTION, peer->acted)) &&
 	       !nla_put_u32(skb, SOCKBEAT_A_EVENT_TCP_STATE,
 			    peer->sk ? READ_ONCE(peer->sk->sk_state) : TCP_CLOSE);
 }

@@ -391,6 +391,8 @@ void sb_peer_gone(struct sb_peer *peer)
 {
 	lockdep_assert_held(&peer->session->lock);
 
+	/* Nothing of the socket is known afterwards. */
+	sb_peer_listen(peer, sb_now_ms());
 	sb_peer_let_go(peer);
 	sb_peer_become(peer, SOCKBEAT_STATE_GONE);
 	peer->session->stats.sockets_gone++;
@@ -429,13 +431,17 @@ struct sb_peer *sb_peer_find(struct sb_session *session, u64 handle)
 void sb_peer_set(struct sb_peer *peer, const struct sb_peer_conf *conf,
 		 u64 now_ms)
 {
+	struct sb_policy old = peer->policy;
+
 	lockdep_assert_held(&peer->session->lock);
 
-	/* What was heard by the old source counts. */
+	/* What was heard by the old source counts, its rhythm does not. */
 	sb_peer_listen(peer, now_ms);
 	if (sb_conf_has(conf, SOCKBEAT_A_PEER_USER_DATA))
 		peer->user_data = conf->user_data;
 	sb_policy_set(&peer->policy, conf);
+	if (peer->policy.source != old.source || !old.adaptive_beats)
+		peer->samples = 0;
 	sb_offload_set(peer, conf);
 
 	if (peer->state == SOCKBEAT_STATE_LIVE)

@@ -56,7 +56,7 @@ struct sock *sb_recycle_begin(struct sb_peer *peer,
 	peer->hold = conf->hold;
 	peer->told = false;
 	peer->acting = false;
-	peer->acted = false;
+	peer->acted = SOCKBEAT_ACTION_NOTIFY;
 	peer->suspect = false;
 	/* The end of this millisecond: a quarantine is never too short. */
 	peer->recycle_end_ms = now_ms + 1 + delay_ms;

@@ -125,7 +125,8 @@ struct sb_policy {
  * @suspect: live, but not heard for policy.suspect_percent; session->lock
  * @acting: the kernel is about to end the socket, or it waits in line for that;
  *	    session->lock
- * @acted: the kernel has set out to end it; session->lock
+ * @acted: enum sockbeat_action with which the kernel has set out to end it;
+ *	   session->lock
  */
 struct sb_peer {
 	struct sb_wheel_node node;
@@ -159,7 +160,7 @@ struct sb_peer {
 	u64 hold : 1;
 	u64 suspect : 1;
 	u64 acting : 1;
-	u64 acted : 1;
+	u64 acted : 2;
 };
 
 /**
@@ -315,8 +316,8 @@ struct sb_acts {
  * @pages: the slot page, filled by faults; an entry is set once
  * @n_pages: entries of @pages; constant
  * @user: whose limits apply; constant
- * @parked: place among those that wait for a turn of @user's; user.c's lock
- * @has_turn: was handed one, which its work has not taken yet; user.c's lock
+ * @parked: place among those that wait for a turn of @user's; its turns_lock
+ * @has_turn: was handed one, which its work has not taken yet; likewise
  * @wait: for poll()
  * @timer: starts @work
  * @work: the tick

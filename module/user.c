@@ -17,11 +17,12 @@
 #include "sockbeat.h"
 
 /**
- * struct sb_user - what one user has, all under sb_users_lock
+ * struct sb_user - what one user has, under sb_users_lock if not said otherwise
  * @list: place in sb_users
  * @uid: the user; constant
  * @sessions: sessions, each of which holds this record
  * @peers: peers that they have room for
+ * @turns_lock: guards @turns, @parked and what sessions have of it
  * @turns: sessions whose work runs, or has been handed a turn
  * @parked: sessions that wait for one, in order
  * @works: times that @work is queued or running, each of which holds it too
@@ -34,6 +35,7 @@ struct sb_user {
 	kuid_t uid;
 	unsigned int sessions;
 	u64 peers;
+	spinlock_t turns_lock;	/* see above: no other user's sessions wait for it */
 	unsigned int turns;
 	struct list_head parked;
 	unsigned int works;
@@ -108,6 +110,7 @@ struct sb_user *sb_user_get(u32 capacity, const char **why)
 		return ERR_PTR(-ENOMEM);
 	}
 	spare->uid = uid;
+	spin_lock_init(&spare->turns_lock);
 	INIT_LIST_HEAD(&spare->parked);
 	INIT_LIST_HEAD(&spare->acts);
 	INIT_WORK(&spare->work, sb_user_work);
@@ -160,7 +163,7 @@ static void sb_user_pass_turn(struct sb_user *user)
 {
 	struct sb_session *next;
 
-	lockdep_assert_held(&sb_users_lock);
+	lockdep_assert_held(&user->turns_lock);
 
 	next = list_first_entry_or_null(&user->parked, struct sb_session, parked);
 	if (!next || user->turns > sb_user_max_turns()) {
@@ -185,19 +188,20 @@ bool sb_user_begin_turn(struct sb_session *session)
 	struct sb_user *user = session->user;
 	bool may;
 
-	spin_lock(&sb_users_lock);
+	spin_lock(&user->turns_lock);
 	may = session->has_turn;
 	session->has_turn = false;
 	/* Nobody is parked any more after sb_user_forget_turn(). */
 	if (!may && !READ_ONCE(session->closing)) {
-		list_del_init(&session->parked);
 		may = user->turns < sb_user_max_turns();
-		if (may)
+		if (may) {
+			list_del_init(&session->parked);
 			user->turns++;
-		else
+		} else if (list_empty(&session->parked)) {
 			list_add_tail(&session->parked, &user->parked);
+		}
 	}
-	spin_unlock(&sb_users_lock);
+	spin_unlock(&user->turns_lock);
 	return may;
 }
 
@@ -209,9 +213,11 @@ bool sb_user_begin_turn(struct sb_session *session)
  */
 void sb_user_end_turn(struct sb_session *session)
 {
-	spin_lock(&sb_users_lock);
-	sb_user_pass_turn(session->user);
-	spin_unlock(&sb_users_lock);
+	struct sb_user *user = session->user;
+
+	spin_lock(&user->turns_lock);
+	sb_user_pass_turn(user);
+	spin_unlock(&user->turns_lock);
 }
 
 /**
@@ -222,13 +228,15 @@ void sb_user_end_turn(struct sb_session *session)
  */
 void sb_user_forget_turn(struct sb_session *session)
 {
-	spin_lock(&sb_users_lock);
+	struct sb_user *user = session->user;
+
+	spin_lock(&user->turns_lock);
 	list_del_init(&session->parked);
 	if (session->has_turn) {
 		session->has_turn = false;
-		sb_user_pass_turn(session->user);
+		sb_user_pass_turn(user);
 	}
-	spin_unlock(&sb_users_lock);
+	spin_unlock(&user->turns_lock);
 }
 
 /**

@@ -239,7 +239,9 @@ TEST_F(act, stuck_holder)
 	}
 	for (i = 0; i < 300; i++)
 		EXPECT_EQ(ETIMEDOUT, so_error(pairs[i].server));
-	/* Now it wakes up; each peer's end is told once. */
+	/* Now it wakes up; each peer's end is told once, with what was done then. */
+	for (i = 0; i < 300; i++)
+		PEER(handles[i], ACTION, SOCKBEAT_ACTION_NOTIFY);
 	while (got < 300) {
 		n = client_events(&self->c, ev, 64, now_ms() + 20000);
 		if (n == -ENOBUFS)
@@ -250,6 +252,7 @@ TEST_F(act, stuck_holder)
 				continue;
 			EXPECT_EQ(handles[(uint32_t)ev[i].handle], ev[i].handle);
 			EXPECT_EQ(0, told[(uint32_t)ev[i].handle]++);
+			EXPECT_EQ(SOCKBEAT_ACTION_ABORT, ev[i].action);
 			got++;
 		}
 	}
@@ -313,6 +316,44 @@ TEST_F(act, a_socket_in_use_is_tried_again)
 	EXPECT_EQ(SOCKBEAT_EVENT_KIND_GONE, ev.kind);
 	EXPECT_EQ(SOCKBEAT_ACTION_SHUTDOWN, ev.action);
 	EXPECT_GE(1000 + 2 * LATE_MS, now_ms() - free_ms);
+}
+
+/* Read for a while what comes, as it comes. */
+static void read_on(int fd, int ms)
+{
+	struct pollfd pfd = { .fd = fd, .events = POLLIN };
+	uint64_t until_ms = now_ms() + ms;
+	char buf[65536];
+
+	while (now_ms() < until_ms && poll(&pfd, 1, ms) == 1 && read(fd, buf, sizeof(buf)) > 0)
+		;
+}
+
+/* Whose bytes find no room here cannot be heard: that is not its fault. */
+TEST_F(act, who_is_shut_out_is_kept)
+{
+	struct pollfd pfd = { .events = POLLOUT };
+	char buf[65536] = "";
+	struct pair pair;
+	uint64_t handle;
+
+	SESSION(ACTION, SOCKBEAT_ACTION_ABORT);
+	handle = track(_metadata, self, &pair);
+	pfd.fd = pair.client;
+	ASSERT_EQ(0, fcntl(pair.client, F_SETFL, O_NONBLOCK));
+	while (poll(&pfd, 1, 500) == 1)
+		ASSERT_LT(0, write(pair.client, buf, sizeof(buf)));
+	EVENT(SILENT, handle);
+	while (STAT(ACTS_DEFERRED) < 3)
+		usleep(50000);
+	EXPECT_EQ(0, STAT(ABORTS));
+	/* There is room again, and then no client any more. */
+	read_on(pair.server, 500);
+	EVENT(HEARD, handle);
+	ASSERT_EQ(0, cable_pull(&self->cable));
+	read_on(pair.server, 500);
+	GONE(handle);
+	EXPECT_EQ(1, STAT(ABORTS));
 }
 
 /* The session's end takes what was still to be done with it. */

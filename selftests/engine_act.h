@@ -178,6 +178,23 @@ TEST_F(session, spares_who_is_handled)
 	EXPECT_EQ(SOCKBEAT_STATE_LIVE, info_of(_metadata, self, handle[1]).state);
 }
 
+/* Beats of the application are another rhythm than payload. */
+TEST_F(session, a_rhythm_is_of_its_source)
+{
+	struct sockbeat_peer peer = PEER(source, SOURCE, SOCKBEAT_SOURCE_BEAT);
+
+	start(_metadata, self, (struct sockbeat_opts){ .timeout_ms = 60000, .adaptive_beats = 3,
+						       .adaptive_min_ms = 600 });
+	peer.handle = add(_metadata, self, self->v4.server, 0);
+	for (int i = 0; i < 12; i++) {
+		send_byte(_metadata, self, self->v4.client);
+		quiet(_metadata, self, 300);
+	}
+	EXPECT_GT(3000, info_of(_metadata, self, peer.handle).limit_ms);
+	ASSERT_EQ(1, sockbeat_set(self->sb, &peer, 1)) TH_LOG("%s", sockbeat_strerror(self->sb));
+	EXPECT_EQ(60000, info_of(_metadata, self, peer.handle).limit_ms);
+}
+
 /* A steady peer is missed after some beats, whatever its timeout. */
 TEST_F(session, follows_a_rhythm)
 {

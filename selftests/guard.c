@@ -177,19 +177,71 @@ TEST_F(act, guard_is_set_off)
 	UNTIL(GONE, 20);
 }
 
+/* All clients are heard now, so all fall silent together. */
+static void all_heard(struct __test_metadata *_metadata, struct pair *pairs, int n)
+{
+	for (int i = 0; i < n; i++)
+		ASSERT_EQ(1, send(pairs[i].client, "x", 1, MSG_NOSIGNAL));
+}
+
+/* So does who is told of seldom. */
+TEST_F(act, guard_ends_for_those_told_seldom)
+{
+	struct pair pairs[20];
+	int i, seen[8] = {};
+
+	SESSION(GUARD_PERCENT, 50);
+	SESSION(GUARD_WINDOW_MS, 2000);
+	SESSION(ACTION, SOCKBEAT_ACTION_ABORT);
+	SESSION(TRIGGER, SOCKBEAT_TRIGGER_LEVEL);
+	SESSION(RENOTIFY_MS, 600000);
+	for (i = 0; i < 20; i++)
+		track(_metadata, self, &pairs[i]);
+	UNTIL(SILENT, 20);
+	while (STAT(ACTS_GUARDED) < 40)
+		usleep(100000);
+	SESSION(GUARD_PERCENT, 0);
+	UNTIL(GUARD_OVER, 1);
+	UNTIL(GONE, 20);
+}
+
+/* Two that fall silent again and again are no mass, and save nobody. */
+TEST_F(act, flapping_is_no_mass)
+{
+	struct pair pairs[20], dead;
+	uint64_t handle, until_ms;
+	int i, seen[8] = {};
+	struct event ev;
+
+	SESSION(GUARD_PERCENT, 50);
+	SESSION(GUARD_WINDOW_MS, 4000);
+	SESSION(ACTION, SOCKBEAT_ACTION_ABORT);
+	SESSION(RENOTIFY_MS, 100);
+	SESSION(TIMEOUT_MS, 600000);
+	for (i = 0; i < 20; i++) {
+		handle = track(_metadata, self, &pairs[i]);
+		if (i < 2)
+			PEER(handle, TIMEOUT_MS, 300);
+	}
+	handle = track(_metadata, self, &dead);
+	PEER(handle, TIMEOUT_MS, 1000);
+	until_ms = now_ms() + 10000;
+	do {
+		all_heard(_metadata, pairs, 2);
+		while (client_event(&self->c, &ev, 600))
+			seen[ev.kind] += ev.kind != SOCKBEAT_EVENT_KIND_GONE || ev.handle == handle;
+	} while (!seen[SOCKBEAT_EVENT_KIND_GONE] && now_ms() < until_ms);
+	EXPECT_EQ(1, seen[SOCKBEAT_EVENT_KIND_GONE]);
+	EXPECT_LT(10, seen[SOCKBEAT_EVENT_KIND_SILENT]);
+	EXPECT_EQ(0, STAT(GUARDS));
+}
+
 static bool is_established(int fd)
 {
 	struct tcp_info info = {};
 	socklen_t len = sizeof(info);
 
 	return !getsockopt(fd, SOL_TCP, TCP_INFO, &info, &len) && info.tcpi_state == TCP_ESTABLISHED;
-}
-
-/* All clients are heard now, so all fall silent together. */
-static void all_heard(struct __test_metadata *_metadata, struct pair *pairs, int n)
-{
-	for (int i = 0; i < n; i++)
-		ASSERT_EQ(1, send(pairs[i].client, "x", 1, MSG_NOSIGNAL));
 }
 
 #define LINE		900	/* so many to be ended at once that it takes a while */

@@ -337,6 +337,24 @@ TEST_F(silence, edge_tells_once_for_each_silence)
 }
 
 /* Ends of a socket that are its own: each is told as GONE, once, at once. */
+/* The last that was heard of who is gone is known. */
+TEST_F(silence, heard_before_its_end)
+{
+	struct peer_conf conf = { 60000, KEEP, KEEP, 0 };
+	struct event ev;
+	struct pair pair;
+	uint64_t handle;
+
+	ASSERT_EQ(0, cable_connect(&self->cable, &pair));
+	ASSERT_EQ(0, client_add1(&self->cmd, self->session, pair.server, &conf, &handle));
+	usleep(3000000);
+	ASSERT_EQ(1, write(pair.client, "x", 1));
+	tcp_abort(pair.client);
+	ASSERT_TRUE(client_event(&self->c, &ev, 20000));
+	EXPECT_EQ(SOCKBEAT_EVENT_KIND_GONE, ev.kind);
+	EXPECT_GT(2000, ev.idle_ms);
+}
+
 TEST_F(silence, gone)
 {
 	struct peer_conf conf = { 604800000, KEEP, KEEP, 0 };
