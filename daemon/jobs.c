@@ -7,6 +7,9 @@
 
 #include "reactor.h"
 
+/* For so long who is not read from may save up frames of max_frames_per_s. */
+#define MAX_WAITED_MS	600000
+
 static void give(struct reactor *r, struct conn *c, struct job *job)
 {
 	c->has_job = true;
@@ -78,7 +81,13 @@ static enum conn_state resume(struct reactor *r, struct conn *c)
 	uint32_t now_ms = reactor_now_ms();
 	enum conn_state state;
 
-	c->waited_ms += now_ms - c->stall_ms;
+	/* Where nothing lies unread, nothing was sent that is not counted. */
+	if (!reactor_unread_bytes(c))
+		c->waited_ms = 0;
+	else if (now_ms - c->stall_ms < MAX_WAITED_MS - c->waited_ms)
+		c->waited_ms += now_ms - c->stall_ms;
+	else
+		c->waited_ms = MAX_WAITED_MS;
 	c->stall_ms = now_ms;
 	c->was_stalled = true;
 	c->is_stalled = false;

@@ -167,16 +167,18 @@ void sb_act_run(struct sb_session *session)
 }
 
 /* While our own window is shut no payload is taken in, and the peer is not to
- * blame: its TCP asks for room, every TCP_RTO_MAX at least.  A question is out of
- * the window (tcp_xmit_probe_skb()), so that rcv_tstamp does not tell of it.
+ * blame: its TCP asks for room, every TCP_RTO_MAX, and one question may be lost.
+ * It is out of the window (tcp_xmit_probe_skb()), so that rcv_tstamp does not tell
+ * of it.  Who does not take what we send has brought it about itself.
  */
 static bool sb_act_is_shut_out(const struct sock *sk)
 {
 	const struct tcp_sock *tp = tcp_sk(sk);
 
 	return tcp_receive_window(tp) < inet_csk(sk)->icsk_ack.rcv_mss &&
-	       (tcp_jiffies32 - tp->rcv_tstamp <= TCP_RTO_MAX ||
-		tcp_jiffies32 - tp->last_oow_ack_time <= TCP_RTO_MAX);
+	       tp->snd_una == tp->write_seq &&
+	       (tcp_jiffies32 - tp->rcv_tstamp <= 3 * TCP_RTO_MAX ||
+		tcp_jiffies32 - tp->last_oow_ack_time <= 3 * TCP_RTO_MAX);
 }
 
 static bool sb_act_may(struct sock *sk)

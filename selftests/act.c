@@ -356,6 +356,27 @@ TEST_F(act, who_is_shut_out_is_kept)
 	EXPECT_EQ(1, STAT(ABORTS));
 }
 
+/* But not who reads nothing himself, until nobody can send any more. */
+TEST_F(act, who_takes_nothing_is_ended)
+{
+	struct pollfd pfd = { .events = POLLOUT };
+	char buf[65536] = "";
+	struct pair pair;
+	uint64_t handle;
+
+	SESSION(TIMEOUT_MS, 3000);
+	SESSION(ACTION, SOCKBEAT_ACTION_ABORT);
+	handle = track(_metadata, self, &pair);
+	for (int i = 0; i < 2; i++) {
+		pfd.fd = i ? pair.client : pair.server;
+		ASSERT_EQ(0, fcntl(pfd.fd, F_SETFL, O_NONBLOCK));
+		while (poll(&pfd, 1, 500) == 1)
+			ASSERT_LT(0, write(pfd.fd, buf, sizeof(buf)));
+	}
+	GONE(handle);
+	EXPECT_EQ(1, STAT(ABORTS));
+}
+
 /* The session's end takes what was still to be done with it. */
 TEST_F(act, session_ends_before)
 {
