@@ -138,7 +138,7 @@ static void sleep_until_us(uint64_t us)
  * Who is kept goes on, and where none is their user is forgotten.  The kernel's log
  * would tell of more.
  */
-TEST_F(turns, closed_while_they_wait)
+TEST_F_TIMEOUT(turns, closed_while_they_wait, 900)
 {
 	int n = turns() < MAX_LONG ? turns() : MAX_LONG;
 	long tick_ms = param_read("tick_ms");
