@@ -54,23 +54,14 @@ bool drain_check(struct reactor *r, struct conn *c)
 	c->is_paused = false;
 	reactor_watch(r, c);
 	/* Nothing else is in that list any more. */
-	TAILQ_INSERT_TAIL(&r->ready, c, ready);
-	c->is_ready = true;
+	reactor_enter_ready(r, c);
 	return false;
-}
-
-static void leave_ready(struct reactor *r, struct conn *c)
-{
-	if (!c->is_ready)
-		return;
-	TAILQ_REMOVE(&r->ready, c, ready);
-	c->is_ready = false;
 }
 
 static void begin_one(struct reactor *r, struct conn *c)
 {
 	/* From here on nothing but this function reads for the service. */
-	leave_ready(r, c);
+	reactor_leave_ready(r, c);
 	if (conn_is_read(c) && reactor_read_arrived(r, c) == CONN_CLOSED)
 		return;
 	c->is_paused = true;
@@ -109,7 +100,7 @@ void drain_event(struct reactor *r, struct conn *c, uint32_t events)
 		if (!len)
 			reactor_close(r, c, CLOSE_DRAIN);
 		else if (len > 0)
-			leave_ready(r, c);
+			reactor_leave_ready(r, c);
 	} else if (conn_on_writable(r, c) != CONN_CLOSED) {
 		drain_check(r, c);
 	}

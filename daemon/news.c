@@ -44,7 +44,8 @@ static bool is_kept_waiting(const struct conn *c)
 
 /* Say of a client that it was heard. Where the session counts nothing but TCP's
  * payload it is made to count both, and goes on to: nobody says so but this
- * function, and any payload of later is the newer of the two.
+ * function, and any payload of later is the newer of the two. Where only heartbeats
+ * count they will be read, and nobody but us acts until then.
  */
 static void vouch_for(struct reactor *r, struct conn *c)
 {
@@ -54,6 +55,8 @@ static void vouch_for(struct reactor *r, struct conn *c)
 		.source = SOCKBEAT_SOURCE_EITHER,
 	};
 
+	if (r->config->source == SOCKBEAT_SOURCE_BEAT)
+		return;
 	sockbeat_beat(r->sb, c->handle);
 	/* Also has the session look, so that it does not act meanwhile. */
 	if (sockbeat_set(r->sb, &peer, 1) != 1)
@@ -67,9 +70,7 @@ static bool stalled_waits(struct reactor *r, struct conn *c)
 {
 	if (!is_kept_waiting(c))
 		return false;
-	/* Its heartbeats will be read; nobody but us acts until then. */
-	if (r->config->source != SOCKBEAT_SOURCE_BEAT)
-		vouch_for(r, c);
+	vouch_for(r, c);
 	return true;
 }
 
@@ -83,8 +84,7 @@ static bool resumed_waits(struct reactor *r, struct conn *c)
 	c->was_stalled = false;
 	if ((uint32_t)reactor_now_ms() - c->stall_ms > r->config->timeout_ms)
 		return false;
-	if (r->config->source != SOCKBEAT_SOURCE_BEAT)
-		vouch_for(r, c);
+	vouch_for(r, c);
 	return true;
 }
 

@@ -37,10 +37,8 @@ uint64_t reactor_now_ms(void)
  */
 void reactor_come_back(struct reactor *r, struct conn *c)
 {
-	if (c->is_ready || r->config->epoll != CONFIG_EPOLL_EDGE)
-		return;
-	c->is_ready = true;
-	TAILQ_INSERT_TAIL(&r->ready, c, ready);
+	if (r->config->epoll == CONFIG_EPOLL_EDGE)
+		reactor_enter_ready(r, c);
 }
 
 /**

@@ -151,6 +151,22 @@ struct reactor {
 	uint8_t buf[REACTOR_READ_BYTES];
 };
 
+static inline void reactor_enter_ready(struct reactor *r, struct conn *c)
+{
+	if (c->is_ready)
+		return;
+	TAILQ_INSERT_TAIL(&r->ready, c, ready);
+	c->is_ready = true;
+}
+
+static inline void reactor_leave_ready(struct reactor *r, struct conn *c)
+{
+	if (!c->is_ready)
+		return;
+	TAILQ_REMOVE(&r->ready, c, ready);
+	c->is_ready = false;
+}
+
 /* reactor.c */
 int reactor_create(struct reactor **rp, struct config *config,
 		   struct reactor_shared *shared, unsigned int index);

@@ -241,8 +241,7 @@ void reactor_close(struct reactor *r, struct conn *c, enum close_cause cause)
 			  sockbeat_index(c->handle), close_cause_names[cause]);
 	if (r->service->closed)
 		r->service->closed(r, c, cause);
-	if (c->is_ready)
-		TAILQ_REMOVE(&r->ready, c, ready);
+	reactor_leave_ready(r, c);
 	jobs_close(r, c);
 	begun_stop(r, c);
 	conn_free_buffers(c);

@@ -329,20 +329,26 @@ static void read_on(int fd, int ms)
 		;
 }
 
+/* Write until the other end, which does not read, has no more room. */
+static void fill_up(struct __test_metadata *_metadata, int fd)
+{
+	struct pollfd pfd = { .fd = fd, .events = POLLOUT };
+	char buf[65536] = "";
+
+	ASSERT_EQ(0, fcntl(fd, F_SETFL, O_NONBLOCK));
+	while (poll(&pfd, 1, 500) == 1)
+		ASSERT_LT(0, write(fd, buf, sizeof(buf)));
+}
+
 /* Whose bytes find no room here cannot be heard: that is not its fault. */
 TEST_F(act, who_is_shut_out_is_kept)
 {
-	struct pollfd pfd = { .events = POLLOUT };
-	char buf[65536] = "";
 	struct pair pair;
 	uint64_t handle;
 
 	SESSION(ACTION, SOCKBEAT_ACTION_ABORT);
 	handle = track(_metadata, self, &pair);
-	pfd.fd = pair.client;
-	ASSERT_EQ(0, fcntl(pair.client, F_SETFL, O_NONBLOCK));
-	while (poll(&pfd, 1, 500) == 1)
-		ASSERT_LT(0, write(pair.client, buf, sizeof(buf)));
+	fill_up(_metadata, pair.client);
 	EVENT(SILENT, handle);
 	while (STAT(ACTS_DEFERRED) < 3)
 		usleep(50000);
@@ -359,20 +365,14 @@ TEST_F(act, who_is_shut_out_is_kept)
 /* But not who reads nothing himself, until nobody can send any more. */
 TEST_F(act, who_takes_nothing_is_ended)
 {
-	struct pollfd pfd = { .events = POLLOUT };
-	char buf[65536] = "";
 	struct pair pair;
 	uint64_t handle;
 
 	SESSION(TIMEOUT_MS, 3000);
 	SESSION(ACTION, SOCKBEAT_ACTION_ABORT);
 	handle = track(_metadata, self, &pair);
-	for (int i = 0; i < 2; i++) {
-		pfd.fd = i ? pair.client : pair.server;
-		ASSERT_EQ(0, fcntl(pfd.fd, F_SETFL, O_NONBLOCK));
-		while (poll(&pfd, 1, 500) == 1)
-			ASSERT_LT(0, write(pfd.fd, buf, sizeof(buf)));
-	}
+	fill_up(_metadata, pair.server);
+	fill_up(_metadata, pair.client);
 	GONE(handle);
 	EXPECT_EQ(1, STAT(ABORTS));
 }

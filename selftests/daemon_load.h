@@ -119,4 +119,11 @@ static inline size_t fill_up(int fd, const uint8_t *frame, size_t len)
 	return total;
 }
 
+/* Send what is missing of the last frame of fill_up(), and take the answer to it. */
+static inline bool finish_frame(int fd, const uint8_t *frame, size_t len, size_t total)
+{
+	return !(total % len) ||
+	       (put(fd, frame + total % len, len - total % len) && expect(fd, frame, len));
+}
+
 #endif /* SELFTESTS_DAEMON_LOAD_H */

@@ -394,10 +394,7 @@ static void kept_in_line(FIXTURE_DATA(daemon) *self, struct __test_metadata *_me
 		ASSERT_TRUE(expect_either(fd, frame, &slept, echo, len)) TH_LOG("answer %zu", i);
 	}
 	EXPECT_EQ(3, slept);
-	if (total % len) {
-		ASSERT_TRUE(put(fd, echo + total % len, len - total % len));
-		ASSERT_TRUE(expect(fd, echo, len));
-	}
+	ASSERT_TRUE(finish_frame(fd, echo, len, total));
 	EXPECT_EQ(0, closed(self, "silent"));
 	EXPECT_TRUE(expect_end(fd));
 	EXPECT_EQ(1, closed(self, "silent"));

@@ -229,10 +229,7 @@ TEST_F(daemon, stop_of_a_busy_client)
 	for (size_t i = 0; i < total / len; i++) {
 		ASSERT_TRUE(expect(fd, echo, len)) TH_LOG("answer %zu", i);
 	}
-	if (total % len) {
-		ASSERT_TRUE(put(fd, echo + total % len, len - total % len));
-		ASSERT_TRUE(expect(fd, echo, len));
-	}
+	ASSERT_TRUE(finish_frame(fd, echo, len, total));
 	ASSERT_TRUE(is_served(fd));
 	EXPECT_EQ(0, closed(self, "silent"));
 	EXPECT_TRUE(expect_end(fd));

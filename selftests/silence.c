@@ -336,7 +336,6 @@ TEST_F(silence, edge_tells_once_for_each_silence)
 	}
 }
 
-/* Ends of a socket that are its own: each is told as GONE, once, at once. */
 /* The last that was heard of who is gone is known. */
 TEST_F(silence, heard_before_its_end)
 {
@@ -355,6 +354,7 @@ TEST_F(silence, heard_before_its_end)
 	EXPECT_GT(2000, ev.idle_ms);
 }
 
+/* Ends of a socket that are its own: each is told as GONE, once, at once. */
 TEST_F(silence, gone)
 {
 	struct peer_conf conf = { 604800000, KEEP, KEEP, 0 };
