@@ -313,7 +313,7 @@ enum conn_state conn_on_readable(struct reactor *r, struct conn *c)
 			return CONN_CLOSED;
 		}
 		r->counters.bytes_in += len;
-		c->read_turn = r->turn;
+		c->read_round = r->round;
 		err = feed(r, c, r->buf, len);
 		if (err) {
 			reactor_close(r, c, -err);

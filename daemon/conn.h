@@ -83,7 +83,7 @@ struct conn_buf {
  * @waited_ms: how long it was stalled, as far as max_frames_per_s does not know of it
  * @fd: the socket
  * @interest: events that epoll was told to watch for
- * @read_turn: low bits of the reactor's turn in which it was last read
+ * @read_round: low bits of the reactor's round in which it was last read
  * @is_watched: epoll knows the socket
  * @is_ready: whether @ready is linked
  * @has_job: a job is with the pool
@@ -119,7 +119,7 @@ struct conn {
 	uint32_t waited_ms;
 	int fd;
 	uint32_t interest;
-	uint16_t read_turn;
+	uint16_t read_round;
 	bool is_watched : 1;
 	bool is_ready : 1;
 	bool has_job : 1;

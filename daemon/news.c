@@ -102,7 +102,7 @@ static bool is_live(struct reactor *r, const struct conn *c)
 static bool unread_waits(struct reactor *r, struct conn *c)
 {
 	if (r->config->source == SOCKBEAT_SOURCE_BEAT || c->is_paused ||
-	    (c->read_turn != r->turn && !is_kept_waiting(c)))
+	    (c->read_round != r->round && !is_kept_waiting(c)))
 		return false;
 	vouch_for(r, c);
 	return true;
@@ -130,9 +130,6 @@ static bool heartbeat_waits(struct reactor *r, struct conn *c)
 		return true;
 	if (state == CONN_MORE)
 		reactor_come_back(r, c);
-	/* It may have been read ahead of this, in the same turn. */
-	if (is_live(r, c))
-		return true;
 	if (c->is_stalled)
 		return stalled_waits(r, c);
 	/* Only since just now, so what is left unread is for the next time. */
@@ -230,6 +227,11 @@ static void peer_event(struct reactor *r, struct conn *c, const struct sockbeat_
 	case SOCKBEAT_EVENT_KIND_SILENT:
 		/* Where there is a guard the session ends them, when it may. */
 		if (heartbeat_waits(r, c) || r->config->guard_percent)
+			break;
+		/* It may have been heard since: the news may have lain here for long,
+		 * and what had arrived was read ahead of it.
+		 */
+		if (is_live(r, c))
 			break;
 		log_peer(r, c, "silent", event);
 		reactor_close(r, c, CLOSE_SILENT);

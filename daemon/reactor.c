@@ -195,6 +195,20 @@ static void dispatch(struct reactor *r, const struct epoll_event *events, int n,
 	}
 }
 
+/* A round ends when all was seen that was there when it began, be it of clients or of
+ * the session: a turn takes a bounded number of either. Those who have more meanwhile
+ * are behind them, so that twice the turns that all clients take are enough.
+ */
+static void end_turn(struct reactor *r, int n_events)
+{
+	uint32_t enough = 2 * (r->counters.connections / EVENTS_PER_TURN + 2);
+
+	if ((n_events == EVENTS_PER_TURN || r->session_more) && ++r->round_turns < enough)
+		return;
+	r->round++;
+	r->round_turns = 0;
+}
+
 /* A turn: what clients sent, then who fell silent (so that bytes which have
  * arrived are seen first), then who goes, then who comes.
  */
@@ -204,7 +218,6 @@ static bool run_turn(struct reactor *r)
 	bool session = false;
 	int n;
 
-	r->turn++;
 	n = epoll_wait(r->epoll_fd, events, EVENTS_PER_TURN, wait_ms(r));
 	if (n < 0 && errno != EINTR) {
 		log_error("epoll_wait reactor=%u error=\"%s\"", r->index, strerror(errno));
@@ -219,6 +232,7 @@ static bool run_turn(struct reactor *r)
 		news_take(r);
 	if (!r->draining)
 		begun_check(r);
+	end_turn(r, n);
 	reactor_retire(r);
 	/* Between the turns all places are accounted for. */
 	fill_snapshot(r);

@@ -79,7 +79,8 @@ struct reactor_shared {
  * @listen_ready: bit for each listener that epoll reported in this turn
  * @listen_next: which of them is the first to be served next, modulo their number
  * @session_more: the session may have more events than were taken
- * @turn: number of the present turn
+ * @round: number of the present round, see end_turn()
+ * @round_turns: its turns until now
  * @is_native: the profile is that of the native frames
  * @is_offloading: the kernel answers heartbeats
  * @accept_paused: no descriptors or slots were left: listeners are off epoll
@@ -126,7 +127,8 @@ struct reactor {
 	bool accept_paused;
 	uint64_t accept_retry_ms;
 	bool session_more;
-	uint16_t turn;
+	uint16_t round;
+	uint32_t round_turns;
 	bool draining;
 	uint64_t drain_end_ms;
 	uint64_t drain_look_ms;

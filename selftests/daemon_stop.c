@@ -237,4 +237,57 @@ TEST_F(daemon, stop_of_a_busy_client)
 	close(fd);
 }
 
+/* More than are read in a turn; none sends more before it has its answer. */
+TEST_F(daemon, stop_of_many_clients)
+{
+	enum { CLIENTS = 900 };
+	const int timeout_ms = is_slow() ? 20000 : 4000;
+	uint8_t echo[16];
+	size_t len = wire_echo(echo, sizeof(echo) - 8, 1);
+	static int fd[CLIENTS];
+	int i;
+
+	START(is_slow() ? "timeout_ms=20000" : "timeout_ms=4000", "act_after_ms=600000");
+	for (i = 0; i < CLIENTS; i++) {
+		fd[i] = client(self);
+		ASSERT_TRUE(is_served(fd[i])) TH_LOG("client %d", i);
+	}
+	ASSERT_TRUE(stop(self));
+	for (i = 0; i < CLIENTS; i++)
+		ASSERT_TRUE(put(fd[i], echo, len));
+	poll(NULL, 0, timeout_ms + timeout_ms / 2);
+	ASSERT_EQ(0, kill(self->d.pid, SIGCONT));
+	for (i = 0; i < CLIENTS; i++) {
+		ASSERT_TRUE(expect(fd[i], echo, len)) TH_LOG("client %d", i);
+	}
+	for (i = 0; i < CLIENTS; i++) {
+		ASSERT_TRUE(is_served(fd[i])) TH_LOG("client %d", i);
+		close(fd[i]);
+	}
+	EXPECT_EQ(0, closed(self, "silent"));
+}
+
+/* Its silence is news that lies there when it is heard again, be it that the kernel
+ * answers.
+ */
+TEST_F(daemon, heard_again_while_stopped)
+{
+	const int timeout_ms = is_slow() ? 10000 : 2000;
+	int fd;
+
+	START(is_slow() ? "timeout_ms=10000" : "timeout_ms=2000", "act_after_ms=600000");
+	fd = client(self);
+	ASSERT_TRUE(is_served(fd));
+	ASSERT_TRUE(stop(self));
+	poll(NULL, 0, timeout_ms + timeout_ms / 2);
+	ASSERT_TRUE(put(fd, wire_heartbeat, 8));
+	poll(NULL, 0, timeout_ms / 10);
+	ASSERT_EQ(0, kill(self->d.pid, SIGCONT));
+	EXPECT_TRUE(expect(fd, wire_heartbeat, 8));
+	poll(NULL, 0, timeout_ms / 10);
+	EXPECT_TRUE(is_served(fd));
+	EXPECT_EQ(0, closed(self, "silent"));
+	close(fd);
+}
+
 TEST_HARNESS_MAIN

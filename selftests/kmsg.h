@@ -42,17 +42,21 @@ static inline bool kmsg_is_trouble(const char *text)
 }
 
 /* The kernel has data races of its own: a report of one, between two lines of "=",
- * counts where it names us.
+ * counts where it names us, but not for having called what races with itself.
  */
 static inline bool kmsg_is_ours(const char *text)
 {
-	static bool in_race;
+	static bool in_race, is_of_timers;
+	const char *first;
 
-	if (strstr(text, "BUG: KCSAN"))
+	if (strstr(text, "BUG: KCSAN")) {
 		in_race = true;
-	else if (strstr(text, "====="))
+		first = strstr(text, "hrtimer");
+		is_of_timers = first && strstr(first + 1, "hrtimer");
+	} else if (strstr(text, "=====")) {
 		in_race = false;
-	return in_race ? !!strstr(text, "[sockbeat]") : kmsg_is_trouble(text);
+	}
+	return in_race ? !is_of_timers && strstr(text, "[sockbeat]") : kmsg_is_trouble(text);
 }
 
 /* Take in what the log has by now; returns how much trouble there was. */
