@@ -306,7 +306,7 @@ static pid_t hold_many(int peers, int *ready)
 TEST(many_peers)
 {
 	const char *fewer = getenv("SOCKBEAT_TEST_PEERS");
-	uint64_t first_ms = getenv("SOCKBEAT_TEST_SLOW") ? 20000 : 1000;
+	uint64_t first_ms = is_slow() ? 20000 : 1000;
 	int ready, peers = fewer ? atoi(fewer) : MANY;
 	struct cost all, json, one;
 	char args[64];

@@ -16,7 +16,7 @@ TEST_F(daemon, stuck)
 
 	if (!on_kernel())
 		SKIP(return, "the builtin engine stops with the daemon");
-	START("timeout_ms=1000", "act_after_ms=500");
+	START(is_slow() ? "timeout_ms=10000" : "timeout_ms=1000", "act_after_ms=500");
 	for (i = 0; i < CLIENTS; i++) {
 		fd[i] = client(self);
 		ASSERT_TRUE(is_served(fd[i]));

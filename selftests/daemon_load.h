@@ -8,11 +8,6 @@
 
 #include "daemon_work.h"
 
-static inline bool is_slow(void)
-{
-	return getenv("SOCKBEAT_TEST_SLOW");
-}
-
 /* How long a client may wait for its answer while others attack. */
 static inline uint64_t bound_ms(void)
 {

@@ -176,7 +176,7 @@ TEST_F(daemon, stalled_clients_are_served_in_order)
 {
 	enum { N = 6 };
 	/* Time enough for us to have a look between two answers. */
-	const int job_ms = getenv("SOCKBEAT_TEST_SLOW") ? 1500 : 200;
+	const int job_ms = is_slow() ? 1500 : 200;
 	uint8_t frame[N + 2][SLEEP_BYTES];
 	int fd[N + 2], i;
 
@@ -472,7 +472,7 @@ TEST_F(daemon, drain_is_quiet_while_a_job_runs)
 	uint8_t sleep[SLEEP_BYTES], echo[4104], got[65536];
 	size_t len = wire_echo(echo, sizeof(echo) - 8, 1);
 	/* It must last longer than what comes before the silence. */
-	int job_ms = getenv("SOCKBEAT_TEST_SLOW") ? 30000 : 4000;
+	int job_ms = is_slow() ? 30000 : 4000;
 	struct pollfd pfd = { .events = POLLIN };
 	long before;
 	int fd;

@@ -370,7 +370,7 @@ TEST_F_TIMEOUT(session, many, 240)
 	static struct pair pairs[MAX / 2];
 	const int N = test_peers(MAX);
 	/* All of them have to be heard before the first falls silent. */
-	const uint32_t timeout_ms = getenv("SOCKBEAT_TEST_SLOW") ? 60000 : 3000;
+	const uint32_t timeout_ms = is_slow() ? 60000 : 3000;
 	uint64_t end, worst = 0;
 	int i, n, total = 0;
 
@@ -405,7 +405,7 @@ TEST_F_TIMEOUT(session, many, 240)
 	}
 	TH_LOG("worst lateness %" PRIu64 " ms", worst);
 	/* Where all is slow this host is what is late. */
-	if (!getenv("SOCKBEAT_TEST_SLOW"))
+	if (!is_slow())
 		ASSERT_LE(worst, LATE_MS);
 	quiet(_metadata, self, 500);
 	ASSERT_EQ(N, stats_of(_metadata, self).silences);

@@ -74,7 +74,7 @@ TEST_F_TIMEOUT(events, small_buffer_many_silent, 800)
 	struct peer_conf conf = { 60000, KEEP, KEEP, 0 }, now = { 100, KEEP, KEEP, 0 };
 	struct event ev[64];
 	/* An emulated debug kernel takes minutes for as many. */
-	int peers = getenv("SOCKBEAT_TEST_SLOW") ? PEERS / 5 : PEERS;
+	int peers = is_slow() ? PEERS / 5 : PEERS;
 	int session, i, n, got = 0;
 	struct session_reply r;
 

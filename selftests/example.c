@@ -44,7 +44,7 @@ FIXTURE_SETUP(example)
 
 	if (access(beside(SERVER), X_OK))
 		SKIP(return, "there is no %s", SERVER);
-	self->timeout_ms = getenv("SOCKBEAT_TEST_SLOW") ? 5000 : 1000;
+	self->timeout_ms = is_slow() ? 5000 : 1000;
 	snprintf(timeout, sizeof(timeout), "%d", (int)self->timeout_ms);
 	close(tcp_listen(AF_INET, "127.0.0.1", &self->port));
 	snprintf(port, sizeof(port), "%d", self->port);

@@ -8,7 +8,7 @@
 
 static int mass(void)
 {
-	return getenv("SOCKBEAT_TEST_SLOW") ? MASS / 10 : MASS;
+	return is_slow() ? MASS / 10 : MASS;
 }
 
 static void connect_mass(struct __test_metadata *_metadata, FIXTURE_DATA(act) *self,

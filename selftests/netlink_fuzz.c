@@ -314,7 +314,7 @@ static long wanted(void)
 {
 	const char *text = getenv("SOCKBEAT_TEST_MESSAGES");
 
-	return text ? atol(text) : getenv("SOCKBEAT_TEST_SLOW") ? 20000 : 100000;
+	return text ? atol(text) : is_slow() ? 20000 : 100000;
 }
 
 /* Each peer that was added is somewhere. */

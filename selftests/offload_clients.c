@@ -137,8 +137,8 @@ FIXTURE_SETUP(clients)
 	if (access(beside(SERVER), X_OK))
 		SKIP(return, "there is no %s", SERVER);
 	self->offloaded = variant->offload && on_kernel();
-	self->requests = getenv("SOCKBEAT_TEST_SLOW") ? 800 : 10000;
-	self->rounds = getenv("SOCKBEAT_TEST_SLOW") ? 400 : 2000;
+	self->requests = is_slow() ? 800 : 10000;
+	self->rounds = is_slow() ? 400 : 2000;
 }
 
 FIXTURE_TEARDOWN(clients)

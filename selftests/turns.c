@@ -125,7 +125,7 @@ TEST_F(turns, half_of_the_processors)
 
 #define WAITING		16
 #define MAX_LONG	4	/* who have all turns of up to 9 processors */
-#define ROUNDS		(getenv("SOCKBEAT_TEST_SLOW") ? 10 : 40)
+#define ROUNDS		(is_slow() ? 10 : 40)
 
 static void sleep_until_us(uint64_t us)
 {
