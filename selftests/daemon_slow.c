@@ -316,7 +316,7 @@ TEST_F(daemon, silent_in_line_is_silent_later)
 	int fd;
 
 	START("source=beat", "trigger=edge", is_slow() ? "timeout_ms=5000" : "timeout_ms=500",
-	      "max_client_jobs=1");
+	      "max_client_jobs=1", "offload=off");
 	fd = client(self);
 	ASSERT_TRUE(is_served(fd));
 	wire_sleep(frame, is_slow() ? 10000 : 1000, "0123456789abcdef", TOKEN_BYTES);
@@ -338,7 +338,7 @@ TEST_F(daemon, heartbeat_in_line)
 	int fd;
 
 	START("source=beat", is_slow() ? "timeout_ms=5000" : "timeout_ms=500", "renotify_ms=500",
-	      "max_client_jobs=1");
+	      "max_client_jobs=1", "offload=off");
 	fd = client(self);
 	ASSERT_TRUE(is_served(fd));
 	ASSERT_TRUE(ask(fd, is_slow() ? 10000 : 1000, "long", frame[0]));
