@@ -179,7 +179,8 @@ static void change(struct builtin *b, struct peer *peer, const struct sockbeat_p
 	/* What was heard by the old source counts, its rhythm does not. */
 	if (has_socket(peer))
 		peer_look(b, peer, now_ms);
-	peer->user_data = entry->user_data;
+	if (entry->mask & SOCKBEAT_PEER_USER_DATA)
+		peer->user_data = entry->user_data;
 	set_policy(&peer->policy, entry);
 
 	if (has_socket(peer)) {

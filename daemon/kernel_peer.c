@@ -38,9 +38,10 @@ struct answer {
 	size_t i;
 };
 
-static void put_conf(struct nlmsghdr *nlh, const struct sockbeat_peer *peer)
+static void put_conf(struct nlmsghdr *nlh, const struct sockbeat_peer *peer, bool is_new)
 {
-	mnl_attr_put_u64(nlh, SOCKBEAT_A_PEER_USER_DATA, peer->user_data);
+	if (is_new || (peer->mask & SOCKBEAT_PEER_USER_DATA))
+		mnl_attr_put_u64(nlh, SOCKBEAT_A_PEER_USER_DATA, peer->user_data);
 	if (peer->mask & SOCKBEAT_PEER_TIMEOUT)
 		mnl_attr_put_u32(nlh, SOCKBEAT_A_PEER_TIMEOUT_MS, peer->timeout_ms);
 	if (peer->mask & SOCKBEAT_PEER_SOURCE)
@@ -75,7 +76,7 @@ static void put_entry(struct nlmsghdr *nlh, const struct sockbeat_peer *peer,
 	switch (batch->cmd) {
 	case SOCKBEAT_CMD_PEER_ADD:
 	case SOCKBEAT_CMD_PEER_SET:
-		put_conf(nlh, peer);
+		put_conf(nlh, peer, batch->cmd == SOCKBEAT_CMD_PEER_ADD);
 		break;
 	case SOCKBEAT_CMD_PEER_RECYCLE:
 		mnl_attr_put_u32(nlh, SOCKBEAT_A_PEER_RECYCLE_DELAY_MS, batch->how.delay_ms);
@@ -151,17 +152,17 @@ static int send_batch(struct sockbeat *sb, const struct batch *batch,
  * itself: the one that failed is left out and the rest tried again.  Where
  * none is named (a limit, a lack of memory) half of them may do.
  */
-static int run_batch(struct sockbeat *sb, const struct batch *batch,
-		     struct sockbeat_peer **entries, size_t n)
+static void run_batch(struct sockbeat *sb, const struct batch *batch,
+		      struct sockbeat_peer **entries, size_t n)
 {
 	struct kernel *k = sb->data;
 	size_t bad;
-	int err = 0;
 
 	while (n) {
-		err = send_batch(sb, batch, entries, n, &bad);
+		int err = send_batch(sb, batch, entries, n, &bad);
+
 		if (!err)
-			return 0;
+			return;
 		if (bad == n && n > 1) {
 			run_batch(sb, batch, entries, n / 2);
 			entries += n / 2;
@@ -175,7 +176,6 @@ static int run_batch(struct sockbeat *sb, const struct batch *batch,
 		for (n--; bad < n; bad++)
 			entries[bad] = entries[bad + 1];
 	}
-	return err;
 }
 
 static int run_batches(struct sockbeat *sb, struct batch *batch, struct sockbeat_peer *peers,

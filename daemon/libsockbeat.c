@@ -316,8 +316,7 @@ int sockbeat_add(struct sockbeat *sb, struct sockbeat_peer *peers, size_t n)
 /**
  * sockbeat_set - change peers
  * @sb: the session
- * @peers: the batch; @handle is read, @user_data and what @mask says are
- *	   stored, @error is set
+ * @peers: the batch; @handle is read, what @mask says is stored, @error is set
  * @n: its length
  *
  * Return: the number of peers that were changed, or a negative errno where

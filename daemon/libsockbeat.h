@@ -95,7 +95,8 @@ struct sockbeat_opts {
 #define SOCKBEAT_NO_DELAY	UINT32_MAX
 
 /* Which members of struct sockbeat_peer are meant; absent ones take the
- * session's default on add and stay as they are on set.
+ * session's default on add and stay as they are on set.  What is added always
+ * has its @user_data.
  */
 #define SOCKBEAT_PEER_TIMEOUT	(1u << 0)
 #define SOCKBEAT_PEER_SOURCE	(1u << 1)
@@ -107,6 +108,7 @@ struct sockbeat_opts {
 #define SOCKBEAT_PEER_ACT_AFTER	(1u << 7)
 #define SOCKBEAT_PEER_SUSPECT	(1u << 8)
 #define SOCKBEAT_PEER_ADAPTIVE	(1u << 9)
+#define SOCKBEAT_PEER_USER_DATA	(1u << 10)
 
 /**
  * struct sockbeat_peer - one entry of a batch
@@ -114,7 +116,7 @@ struct sockbeat_opts {
  * @error: set by the call: 0, or the negative errno of this entry
  * @handle: set by add, read by set
  * @user_data: returned with every event of the peer, opaque
- * @mask: SOCKBEAT_PEER_*: which of the following are meant
+ * @mask: SOCKBEAT_PEER_*: which of the members are meant
  * @timeout_ms: SOCKBEAT_MIN_TIMEOUT_MS .. SOCKBEAT_MAX_TIMEOUT_MS
  * @source: what counts as heard
  * @trigger: how often the peer is reported while silent

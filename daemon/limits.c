@@ -9,7 +9,7 @@
 
 #include "engine.h"
 
-#define PEER_MASK	(2 * SOCKBEAT_PEER_ADAPTIVE - 1)
+#define PEER_MASK	(2 * SOCKBEAT_PEER_USER_DATA - 1)
 
 /**
  * sb_check_range - whether a value is within its range

@@ -91,9 +91,9 @@ TEST_F(session, bad_entries)
 	peer.trigger = 2;
 	ASSERT_EQ(0, sockbeat_add(self->sb, &peer, 1));
 	says(_metadata, self, "peer-add: entry 0", "trigger 2", "0..1");
-	peer.mask = 1024;
+	peer.mask = 2048;
 	ASSERT_EQ(0, sockbeat_add(self->sb, &peer, 1));
-	says(_metadata, self, "peer-add: entry 0", "mask 1024", "0..1023");
+	says(_metadata, self, "peer-add: entry 0", "mask 2048", "0..2047");
 	/* What is not meant is not looked at. */
 	peer.mask = 0;
 	ASSERT_EQ(1, sockbeat_add(self->sb, &peer, 1));
@@ -132,14 +132,14 @@ TEST_F(session, batch)
 		handle[i] = i % 3 == 1 ? 0x7700000000 + i : peer[i].handle;
 		peer[i].handle = handle[i];
 		peer[i].user_data = 1000 + i;
-		peer[i].mask = 0;
+		peer[i].mask = i % 2 ? SOCKBEAT_PEER_USER_DATA : 0;
 	}
 	ASSERT_EQ(200, sockbeat_set(self->sb, peer, 300));
 	says(_metadata, self, "peer-set: entry ", "handle 0x77", "no peer has this handle");
 	for (i = 0; i < 300; i++) {
 		ASSERT_EQ(i % 3 == 1 ? -ENOENT : 0, peer[i].error);
 		if (i % 3 != 1)
-			ASSERT_EQ(1000 + i, info_of(_metadata, self, handle[i]).user_data);
+			ASSERT_EQ(i % 2 ? 1000 + i : i, info_of(_metadata, self, handle[i]).user_data);
 	}
 	ASSERT_EQ(200, sockbeat_del(self->sb, handle, 300));
 	says(_metadata, self, "peer-del: entry ", "handle 0x77", "no peer has this handle");
@@ -213,7 +213,10 @@ TEST_F(session, full)
 
 TEST_F(session, set)
 {
-	struct sockbeat_peer peer = { .mask = SOCKBEAT_PEER_TIMEOUT, .user_data = 5 };
+	struct sockbeat_peer peer = {
+		.mask = SOCKBEAT_PEER_TIMEOUT | SOCKBEAT_PEER_USER_DATA,
+		.user_data = 5,
+	};
 	struct sockbeat_info info;
 
 	start(_metadata, self, (struct sockbeat_opts){ .timeout_ms = 60000, .renotify_ms = 60000 });

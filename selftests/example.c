@@ -130,4 +130,24 @@ TEST_F(example, silent_client_is_closed_and_no_other)
 	close(talking);
 }
 
+/* Its silence is news that lies there when it is heard again, be it that the kernel
+ * answers.
+ */
+TEST_F(example, heard_again_while_stopped)
+{
+	int fd = connect_to(self), status;
+
+	ASSERT_TRUE(sends_back(fd, wire_heartbeat, 8));
+	ASSERT_EQ(0, kill(self->pid, SIGSTOP));
+	ASSERT_EQ(self->pid, waitpid(self->pid, &status, WUNTRACED));
+	usleep(1500 * self->timeout_ms);
+	ASSERT_EQ(8, send(fd, wire_heartbeat, 8, MSG_NOSIGNAL));
+	usleep(100 * self->timeout_ms);
+	ASSERT_EQ(0, kill(self->pid, SIGCONT));
+	EXPECT_EQ(8, recv(fd, (char [8]){}, 8, MSG_WAITALL));
+	usleep(100 * self->timeout_ms);
+	EXPECT_TRUE(sends_back(fd, wire_heartbeat, 8));
+	close(fd);
+}
+
 TEST_HARNESS_MAIN

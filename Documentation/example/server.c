@@ -81,13 +81,24 @@ static void serve(struct client *c)
 		sockbeat_conn_done(&c->at, 0, 0);
 }
 
+/* There are other kinds of news, among them warnings. */
+static int has_to_go(const struct sockbeat_event *event)
+{
+	struct sockbeat_info info;
+
+	/* The news may have lain here for long, and it was heard since. */
+	if (event->kind == SOCKBEAT_EVENT_KIND_SILENT)
+		return sockbeat_get(sb, event->handle, &info) || info.state != SOCKBEAT_STATE_LIVE;
+	return event->kind == SOCKBEAT_EVENT_KIND_GONE || event->kind == SOCKBEAT_EVENT_KIND_RECYCLED;
+}
+
 static void take_events(void)
 {
 	struct sockbeat_event event;
 	int n;
 
 	while ((n = sockbeat_events(sb, &event, 1)) == 1)
-		if (event.kind != SOCKBEAT_EVENT_KIND_HEARD && find(event.handle))
+		if (find(event.handle) && has_to_go(&event))
 			retire(find(event.handle));
 	if (n < 0)
 		errx(1, "%s", sockbeat_strerror(sb));
