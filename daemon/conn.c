@@ -313,7 +313,7 @@ enum conn_state conn_on_readable(struct reactor *r, struct conn *c)
 			return CONN_CLOSED;
 		}
 		r->counters.bytes_in += len;
-		c->read_round = r->round;
+		c->read_ms = reactor_now_ms();
 		err = feed(r, c, r->buf, len);
 		if (err) {
 			reactor_close(r, c, -err);

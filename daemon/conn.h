@@ -80,10 +80,11 @@ struct conn_buf {
  * @frames: frames since @window_ms, for max_frames_per_s
  * @counted: how many of them are kept in @in until it is not stalled any more
  * @stall_ms: low bits of when it was stalled last, or resumed after that
- * @waited_ms: how long it was stalled, as far as max_frames_per_s does not know of it
+ * @read_ms: low bits of when it was last read from
  * @fd: the socket
  * @interest: events that epoll was told to watch for
- * @read_round: low bits of the reactor's round in which it was last read
+ * @waited_ms: how long it was stalled, up to MAX_WAITED_MS, as far as max_frames_per_s
+ *	       does not know of it
  * @is_watched: epoll knows the socket
  * @is_ready: whether @ready is linked
  * @has_job: a job is with the pool
@@ -116,10 +117,10 @@ struct conn {
 	uint32_t frames;
 	uint32_t counted;
 	uint32_t stall_ms;
-	uint32_t waited_ms;
+	uint32_t read_ms;
 	int fd;
 	uint32_t interest;
-	uint16_t read_round;
+	uint32_t waited_ms : 20;
 	bool is_watched : 1;
 	bool is_ready : 1;
 	bool has_job : 1;

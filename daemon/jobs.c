@@ -8,7 +8,7 @@
 #include "reactor.h"
 
 /* For so long who is not read from may save up frames of max_frames_per_s. */
-#define MAX_WAITED_MS	600000
+#define MAX_WAITED_MS	600000U	/* fits into 20 bits */
 
 static void give(struct reactor *r, struct conn *c, struct job *job)
 {

@@ -224,9 +224,11 @@ static unsigned int take_clients(struct reactor *r, int listen_fd)
 		}
 		r->peers[n++] = (struct sockbeat_peer){
 			.fd = fd,
-			.mask = r->is_offloading ? SOCKBEAT_PEER_PROFILE | SOCKBEAT_PEER_PROBE : 0,
+			.mask = (r->is_offloading ? SOCKBEAT_PEER_PROFILE | SOCKBEAT_PEER_PROBE : 0) |
+				(r->acts_alone ? SOCKBEAT_PEER_ACTION : 0),
 			.profile = REACTOR_PROFILE,
 			.probe_after_ms = r->config->probe_after_ms,
+			.action = SOCKBEAT_ACTION_NOTIFY,
 		};
 	}
 	return n;

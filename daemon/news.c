@@ -95,23 +95,31 @@ static bool is_live(struct reactor *r, const struct conn *c)
 	return !sockbeat_get(r->sb, c->handle, &info) && info.state == SOCKBEAT_STATE_LIVE;
 }
 
-/* Of whom something lay here unread, this process may have been stopped for long: once
- * its window was full there was no payload either, and now it may have had no time to
- * send more.
+/* Whether what a client sent lay here for the better part of its silence, which this
+ * process may have been stopped for. The news is no younger than that.
  */
-static bool unread_waits(struct reactor *r, struct conn *c)
+static bool was_just_read(const struct conn *c, const struct sockbeat_event *event)
+{
+	return (uint32_t)reactor_now_ms() - c->read_ms < event->idle_ms / 2;
+}
+
+/* Of whom something lies here unread, or did until just now: once its window was full
+ * there was no payload either, and it may have had no time to send more.
+ */
+static bool unread_waits(struct reactor *r, struct conn *c, const struct sockbeat_event *event)
 {
 	if (r->config->source == SOCKBEAT_SOURCE_BEAT || c->is_paused ||
-	    (c->read_round != r->round && !is_kept_waiting(c)))
+	    (!was_just_read(c, event) && !is_kept_waiting(c)))
 		return false;
 	vouch_for(r, c);
 	return true;
 }
 
-/* Where only heartbeats count, one that was not read when the client was found
- * silent must not cost it its connection: this process may have been stalled.
+/* What was not read when the client was found silent must not cost it its connection,
+ * nor what it could not send: this process may have been stalled.
  */
-static bool heartbeat_waits(struct reactor *r, struct conn *c)
+static bool heartbeat_waits(struct reactor *r, struct conn *c,
+			    const struct sockbeat_event *event)
 {
 	enum conn_state state;
 
@@ -121,7 +129,7 @@ static bool heartbeat_waits(struct reactor *r, struct conn *c)
 	/* Its heartbeats are not read any more; the drain has an end of its own. */
 	if (r->draining)
 		return r->config->source == SOCKBEAT_SOURCE_BEAT;
-	if (resumed_waits(r, c) || unread_waits(r, c))
+	if (resumed_waits(r, c) || unread_waits(r, c, event))
 		return true;
 	if (r->config->source == SOCKBEAT_SOURCE_ACTIVITY || c->is_paused)
 		return false;
@@ -226,11 +234,9 @@ static void peer_event(struct reactor *r, struct conn *c, const struct sockbeat_
 		break;
 	case SOCKBEAT_EVENT_KIND_SILENT:
 		/* Where there is a guard the session ends them, when it may. */
-		if (heartbeat_waits(r, c) || r->config->guard_percent)
+		if (heartbeat_waits(r, c, event) || r->config->guard_percent)
 			break;
-		/* It may have been heard since: the news may have lain here for long,
-		 * and what had arrived was read ahead of it.
-		 */
+		/* It may have been heard since: the news may have lain here for long. */
 		if (is_live(r, c))
 			break;
 		log_peer(r, c, "silent", event);

@@ -195,20 +195,6 @@ static void dispatch(struct reactor *r, const struct epoll_event *events, int n,
 	}
 }
 
-/* A round ends when all was seen that was there when it began, be it of clients or of
- * the session: a turn takes a bounded number of either. Those who have more meanwhile
- * are behind them, so that twice the turns that all clients take are enough.
- */
-static void end_turn(struct reactor *r, int n_events)
-{
-	uint32_t enough = 2 * (r->counters.connections / EVENTS_PER_TURN + 2);
-
-	if ((n_events == EVENTS_PER_TURN || r->session_more) && ++r->round_turns < enough)
-		return;
-	r->round++;
-	r->round_turns = 0;
-}
-
 /* A turn: what clients sent, then who fell silent (so that bytes which have
  * arrived are seen first), then who goes, then who comes.
  */
@@ -232,7 +218,6 @@ static bool run_turn(struct reactor *r)
 		news_take(r);
 	if (!r->draining)
 		begun_check(r);
-	end_turn(r, n);
 	reactor_retire(r);
 	/* Between the turns all places are accounted for. */
 	fill_snapshot(r);
@@ -338,6 +323,9 @@ static int set_profile(struct reactor *r)
 	r->is_native = !strcmp(name, "native");
 	r->is_offloading = r->config->offload == CONFIG_OFFLOAD_ON &&
 			   sockbeat_engine(r->sb) == SOCKBEAT_ENGINE_KERNEL;
+	/* A guard knows of a silence that was found late. */
+	r->acts_alone = sockbeat_engine(r->sb) == SOCKBEAT_ENGINE_BUILTIN &&
+			!r->config->guard_percent;
 	if (r->config->probe_after_ms && !r->is_offloading && !r->index)
 		log_warning("probe_after_ms is of no use: %s",
 			    r->config->offload == CONFIG_OFFLOAD_OFF ? "offload is off" :

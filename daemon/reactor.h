@@ -79,10 +79,10 @@ struct reactor_shared {
  * @listen_ready: bit for each listener that epoll reported in this turn
  * @listen_next: which of them is the first to be served next, modulo their number
  * @session_more: the session may have more events than were taken
- * @round: number of the present round, see end_turn()
- * @round_turns: its turns until now
  * @is_native: the profile is that of the native frames
  * @is_offloading: the kernel answers heartbeats
+ * @acts_alone: the session ends no silent client: the builtin engine would do so in
+ *		the very moment in which it tells of it
  * @accept_paused: no descriptors or slots were left: listeners are off epoll
  * @accept_retry_ms: when to try accept() again if nothing closes before
  * @draining: no more connections, only the queues of the present ones
@@ -124,11 +124,10 @@ struct reactor {
 	uint32_t listen_next;
 	bool is_native;
 	bool is_offloading;
+	bool acts_alone;
 	bool accept_paused;
 	uint64_t accept_retry_ms;
 	bool session_more;
-	uint16_t round;
-	uint32_t round_turns;
 	bool draining;
 	uint64_t drain_end_ms;
 	uint64_t drain_look_ms;

@@ -247,7 +247,8 @@ TEST_F(daemon, stop_of_many_clients)
 	static int fd[CLIENTS];
 	int i;
 
-	START(is_slow() ? "timeout_ms=20000" : "timeout_ms=4000", "act_after_ms=600000");
+	START(is_slow() ? "timeout_ms=20000" : "timeout_ms=4000",
+	      on_kernel() ? "act_after_ms=600000" : "act_after_ms=0");
 	for (i = 0; i < CLIENTS; i++) {
 		fd[i] = client(self);
 		ASSERT_TRUE(is_served(fd[i])) TH_LOG("client %d", i);
@@ -267,6 +268,29 @@ TEST_F(daemon, stop_of_many_clients)
 	EXPECT_EQ(0, closed(self, "silent"));
 }
 
+/* Who waited for an answer for most of its timeout has time to go on. */
+TEST_F(daemon, stop_not_quite_for_the_timeout)
+{
+	const int timeout_ms = is_slow() ? 20000 : 4000;
+	uint8_t echo[16];
+	size_t len = wire_echo(echo, sizeof(echo) - 8, 1);
+	int fd;
+
+	START(is_slow() ? "timeout_ms=20000" : "timeout_ms=4000");
+	fd = client(self);
+	ASSERT_TRUE(is_served(fd));
+	ASSERT_TRUE(stop(self));
+	ASSERT_TRUE(put(fd, echo, len));
+	poll(NULL, 0, timeout_ms * 9 / 10);
+	ASSERT_EQ(0, kill(self->d.pid, SIGCONT));
+	EXPECT_TRUE(expect(fd, echo, len));
+	poll(NULL, 0, timeout_ms * 3 / 10);
+	EXPECT_TRUE(is_served(fd));
+	EXPECT_TRUE(expect_end(fd));
+	EXPECT_EQ(1, closed(self, "silent"));
+	close(fd);
+}
+
 /* Its silence is news that lies there when it is heard again, be it that the kernel
  * answers.
  */
@@ -275,7 +299,8 @@ TEST_F(daemon, heard_again_while_stopped)
 	const int timeout_ms = is_slow() ? 10000 : 2000;
 	int fd;
 
-	START(is_slow() ? "timeout_ms=10000" : "timeout_ms=2000", "act_after_ms=600000");
+	START(is_slow() ? "timeout_ms=10000" : "timeout_ms=2000",
+	      on_kernel() ? "act_after_ms=600000" : "act_after_ms=0");
 	fd = client(self);
 	ASSERT_TRUE(is_served(fd));
 	ASSERT_TRUE(stop(self));
