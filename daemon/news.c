@@ -245,7 +245,7 @@ static void peer_event(struct reactor *r, struct conn *c, const struct sockbeat_
 	case SOCKBEAT_EVENT_KIND_GONE:
 		if (event->action)
 			log_peer(r, c, "silent", event);
-		reactor_close(r, c, event->action ? CLOSE_SILENT : CLOSE_RESET);
+		reactor_close(r, c, event->action ? CLOSE_SILENT : reactor_lost_cause(r, c));
 		break;
 	default:
 		break;

@@ -83,13 +83,20 @@ enum conn_state reactor_read_arrived(struct reactor *r, struct conn *c)
 	return state;
 }
 
-static int socket_error(int fd)
+/**
+ * reactor_lost_cause - why a connection was lost that TCP has given up
+ * @r: the reactor
+ * @c: the connection; its error is taken from the socket
+ */
+enum close_cause reactor_lost_cause(const struct reactor *r, const struct conn *c)
 {
 	socklen_t len = sizeof(int);
 	int err = 0;
 
-	getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &len);
-	return err;
+	if (r->draining)
+		return CLOSE_DRAIN;
+	getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &err, &len);
+	return conn_error_cause(err);
 }
 
 static void conn_event(struct reactor *r, struct conn *c, uint32_t events)
@@ -100,7 +107,7 @@ static void conn_event(struct reactor *r, struct conn *c, uint32_t events)
 	}
 	/* Both directions are down, which only a reset does to an open socket. */
 	if (events & (EPOLLERR | EPOLLHUP)) {
-		reactor_close(r, c, conn_error_cause(socket_error(c->fd)));
+		reactor_close(r, c, reactor_lost_cause(r, c));
 		return;
 	}
 	if (events & (EPOLLRDHUP | EPOLLPRI))

@@ -177,6 +177,7 @@ void reactor_read(struct reactor *r, struct conn *c);
 void reactor_come_back(struct reactor *r, struct conn *c);
 unsigned int reactor_unread_bytes(const struct conn *c);
 enum conn_state reactor_read_arrived(struct reactor *r, struct conn *c);
+enum close_cause reactor_lost_cause(const struct reactor *r, const struct conn *c);
 void reactor_snapshot(struct reactor *r, struct reactor_snapshot *snapshot);
 void reactor_join(struct reactor *r);
 void reactor_destroy(struct reactor *r);
