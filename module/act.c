@@ -94,7 +94,32 @@ void sb_act_check(struct sb_peer *peer, u64 now_ms)
 	peer->acting = true;
 }
 
-static enum sockbeat_end sb_act_decide(struct sb_peer *peer, bool may)
+/**
+ * enum sb_act_may - whether a socket can be ended just now
+ * @SB_ACT_MAY: it can
+ * @SB_ACT_BUSY: a thread has it, or there was no memory to find out
+ * @SB_ACT_SHUT_OUT: its peer cannot be heard
+ */
+enum sb_act_may {
+	SB_ACT_MAY,
+	SB_ACT_BUSY,
+	SB_ACT_SHUT_OUT,
+};
+
+/* Who was shut out has to hear first that there is room again, and then to be
+ * heard.
+ */
+static bool sb_act_is_deferred(struct sb_peer *peer, enum sb_act_may may)
+{
+	bool was_shut_out = peer->shut_out;
+
+	if (may == SB_ACT_BUSY)
+		return true;
+	peer->shut_out = may == SB_ACT_SHUT_OUT;
+	return was_shut_out || peer->shut_out;
+}
+
+static enum sockbeat_end sb_act_decide(struct sb_peer *peer, enum sb_act_may may)
 {
 	struct sb_stats *stats = &peer->session->stats;
 	u64 now_ms = sb_now_ms();
@@ -105,7 +130,7 @@ static enum sockbeat_end sb_act_decide(struct sb_peer *peer, bool may)
 		return SOCKBEAT_END_NONE;
 	}
 	end = sb_act_wanted(peer, now_ms);
-	if (end != SOCKBEAT_END_NONE && !may) {
+	if (end != SOCKBEAT_END_NONE && sb_act_is_deferred(peer, may)) {
 		stats->acts_deferred++;
 		end = SOCKBEAT_END_NONE;
 	}
@@ -121,7 +146,7 @@ static enum sockbeat_end sb_act_decide(struct sb_peer *peer, bool may)
 /* What is still to be done to a socket: since it was found its peer may have
  * been heard, set, deleted or recycled, and the guard may have come between.
  */
-static enum sockbeat_end sb_act_begin(struct sock *sk, bool may)
+static enum sockbeat_end sb_act_begin(struct sock *sk, enum sb_act_may may)
 {
 	enum sockbeat_end end = SOCKBEAT_END_NONE;
 	struct sb_peer *peer;
@@ -160,7 +185,7 @@ void sb_act_run(struct sb_session *session)
 			return;
 	}
 	for (i = 0; i < n; i++) {
-		sb_act_begin(session->act[i], false);
+		sb_act_begin(session->act[i], SB_ACT_BUSY);
 		sock_put(session->act[i]);
 	}
 	kfree(acts);
@@ -181,13 +206,16 @@ static bool sb_act_is_shut_out(const struct sock *sk)
 		tcp_jiffies32 - tp->last_oow_ack_time <= 3 * TCP_RTO_MAX);
 }
 
-static bool sb_act_may(struct sock *sk)
+static enum sb_act_may sb_act_may(struct sock *sk)
 {
-	bool may;
+	enum sb_act_may may = SB_ACT_MAY;
 
 	local_bh_disable();
 	bh_lock_sock(sk);
-	may = !sock_owned_by_user(sk) && !sb_act_is_shut_out(sk);
+	if (sock_owned_by_user(sk))
+		may = SB_ACT_BUSY;
+	else if (sb_act_is_shut_out(sk))
+		may = SB_ACT_SHUT_OUT;
 	bh_unlock_sock(sk);
 	local_bh_enable();
 	return may;

@@ -17,8 +17,8 @@
 #include "wheel.h"
 #endif
 
-/* Bits that an interval takes: a rhythm slower than 4 h 39 min is none. */
-#define SB_ADAPT_BITS		24
+/* Bits that an interval takes: a rhythm slower than 2 h 19 min is none. */
+#define SB_ADAPT_BITS		23
 
 /* As many times has a peer to be heard before its rhythm counts. */
 #define SB_ADAPT_SAMPLES	5

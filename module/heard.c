@@ -267,6 +267,7 @@ bool sb_peer_revive(struct sb_peer *peer, u64 now_ms)
 	session->stats.recoveries++;
 	peer->acting = false;
 	peer->acted = SOCKBEAT_ACTION_NOTIFY;
+	peer->shut_out = false;
 	sb_peer_tell_heard(peer);
 	sb_peer_arm(peer, now_ms);
 	return true;

@@ -127,6 +127,8 @@ struct sb_policy {
  *	    session->lock
  * @acted: enum sockbeat_action with which the kernel has set out to end it;
  *	   session->lock
+ * @shut_out: it could not be heard when the kernel would have ended it last;
+ *	      session->lock
  */
 struct sb_peer {
 	struct sb_wheel_node node;
@@ -161,6 +163,7 @@ struct sb_peer {
 	u64 suspect : 1;
 	u64 acting : 1;
 	u64 acted : 2;
+	u64 shut_out : 1;
 };
 
 /**

@@ -346,6 +346,8 @@ TEST_F(act, who_is_shut_out_is_kept)
 	struct pair pair;
 	uint64_t handle;
 
+	/* It may all be here long before the next look. */
+	SESSION(TIMEOUT_MS, 3000);
 	SESSION(ACTION, SOCKBEAT_ACTION_ABORT);
 	handle = track(_metadata, self, &pair);
 	fill_up(_metadata, pair.client);
@@ -360,6 +362,29 @@ TEST_F(act, who_is_shut_out_is_kept)
 	read_on(pair.server, 500);
 	GONE(handle);
 	EXPECT_EQ(1, STAT(ABORTS));
+}
+
+/* Nor is it ended before it can know that there is room again. */
+TEST_F(act, who_was_shut_out_is_kept)
+{
+	uint64_t handle, deferred;
+	struct pair pair;
+
+	SESSION(TIMEOUT_MS, 3000);
+	SESSION(ACTION, SOCKBEAT_ACTION_ABORT);
+	handle = track(_metadata, self, &pair);
+	fill_up(_metadata, pair.client);
+	ASSERT_EQ(0, netns_enter(self->cable.away));
+	ASSERT_EQ(0, sh("tc qdisc add dev away root netem delay 500ms"));
+	ASSERT_EQ(0, netns_enter(self->cable.home));
+	EVENT(SILENT, handle);
+	for (deferred = STAT(ACTS_DEFERRED); STAT(ACTS_DEFERRED) < deferred + 2;)
+		usleep(10000);
+	/* The kernel tries again a second after it tried last. */
+	usleep(800000);
+	read_on(pair.server, 100);
+	EVENT(HEARD, handle);
+	EXPECT_EQ(0, STAT(ABORTS));
 }
 
 /* But not who reads nothing himself, until nobody can send any more. */
