@@ -258,10 +258,23 @@ static void sb_offload_taken(struct sb_offload *offload, const struct sb_match *
 	}
 }
 
-/* The application sees all that is unread, a probe's answer maybe included. */
+/* An answer that is a heartbeat, too, is answered by whoever does not expect it:
+ * the peer answers that, and there is no end.
+ */
+static bool sb_offload_is_echo(const struct sb_offload *offload)
+{
+	const struct sb_session_profile *p;
+
+	p = rcu_dereference_bh(offload->peer->session->profile[offload->expected]);
+	return p && p->is_echo;
+}
+
+/* The application sees all that is unread, a probe's answer maybe included.  Of
+ * an echo it makes one heartbeat more, whose answer is taken in its place.
+ */
 static void sb_offload_passed(struct sb_offload *offload, enum sb_count reason)
 {
-	if (reason != SB_PASS_PARTIAL)
+	if (reason != SB_PASS_PARTIAL && !sb_offload_is_echo(offload))
 		offload->expected = 0;
 	if (reason == SB_PASS_RATE)
 		offload->burst = 0;
@@ -361,7 +374,8 @@ static bool sb_offload_try_probe(struct sock *sk, struct sb_offload *offload)
 		return false;
 	id = READ_ONCE(offload->profile);
 	p = rcu_dereference_bh(peer->session->profile[id]);
-	if (!p)
+	/* Of two echoes one would be a heartbeat. */
+	if (!p || (p->is_echo && offload->expected == id))
 		return false;
 	n = p->profile.probe_len;
 	scratch = this_cpu_ptr(sb_scratch);

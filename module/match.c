@@ -68,6 +68,38 @@ static bool sb_pattern_fits(const struct sb_pattern *p, const u8 *in, size_t len
 	return true;
 }
 
+static bool sb_patterns_overlap(const struct sb_pattern *a, const struct sb_pattern *b)
+{
+	unsigned int i;
+
+	for (i = 0; i < a->len && i < b->len; i++) {
+		if ((a->value[i] ^ b->value[i]) & a->mask[i] & b->mask[i])
+			return false;
+	}
+	return true;
+}
+
+/**
+ * sb_profile_is_echo - find out whether an answer to a probe may be a heartbeat, too
+ * @profile: one that sb_profile_check() found right
+ *
+ * Context: any.
+ */
+bool sb_profile_is_echo(const struct sb_profile *profile)
+{
+	const struct sb_pattern *p = profile->pattern;
+	unsigned int i, j;
+
+	for (i = 0; i < profile->n_patterns; i++) {
+		for (j = 0; j < profile->n_patterns; j++) {
+			if (p[i].answers_probe && !p[j].answers_probe &&
+			    sb_patterns_overlap(&p[i], &p[j]))
+				return true;
+		}
+	}
+	return false;
+}
+
 /**
  * sb_match_first - look at the first frame of a stretch
  * @profile: the protocol's heartbeats

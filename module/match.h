@@ -82,6 +82,7 @@ struct sb_match {
 };
 
 const char *sb_profile_check(const struct sb_profile *profile);
+bool sb_profile_is_echo(const struct sb_profile *profile);
 enum sb_match_kind sb_match_first(const struct sb_profile *profile,
 				  const u8 *in, size_t len, bool probed,
 				  const struct sb_pattern **pattern);

@@ -305,15 +305,18 @@ void sb_offload_info(const struct sb_peer *peer, struct sb_offload_info *info)
 	const struct sockbeat_slot *slot;
 	u32 rx = 0, tx = 0;
 
+	/* The kernel's own steps come between no two of these. */
+	write_lock_bh(&peer->sk->sk_callback_lock);
 	slot = sb_session_slot(peer->session, peer->index);
 	if (slot && READ_ONCE(slot->generation) == offload->generation) {
 		rx = READ_ONCE(slot->rx);
 		tx = READ_ONCE(slot->tx);
 	}
-	info->profile = offload->profile;
-	info->probe_after_ms = offload->probe_after_ms;
 	info->rx_behind = READ_ONCE(tp->copied_seq) - READ_ONCE(peer->rx_base) - rx;
 	info->tx_behind = READ_ONCE(tp->write_seq) - READ_ONCE(peer->tx_base) - tx;
+	write_unlock_bh(&peer->sk->sk_callback_lock);
+	info->profile = offload->profile;
+	info->probe_after_ms = offload->probe_after_ms;
 }
 
 /**

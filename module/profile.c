@@ -164,6 +164,7 @@ int sockbeat_nl_profile_set_doit(struct sk_buff *skb, struct genl_info *info)
 		goto end;
 	}
 	err = sb_profile_parse(&new->profile, tb, info);
+	new->is_echo = sb_profile_is_echo(&new->profile);
 	old = new;
 	if (!err)
 		old = sb_profile_replace(req.session,

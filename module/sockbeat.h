@@ -254,10 +254,12 @@ struct sb_counts {
 /**
  * struct sb_session_profile - a profile that a session has registered
  * @rcu: for kfree_rcu()
+ * @is_echo: sb_profile_is_echo(); constant
  * @profile: the profile; constant
  */
 struct sb_session_profile {
 	struct rcu_head rcu;
+	bool is_echo;
 	struct sb_profile profile;
 };
 

@@ -271,12 +271,12 @@ TEST_F(daemon, stop_of_many_clients)
 /* Who waited for an answer for most of its timeout has time to go on. */
 TEST_F(daemon, stop_not_quite_for_the_timeout)
 {
-	const int timeout_ms = is_slow() ? 20000 : 4000;
+	const int timeout_ms = is_slow() ? 10000 : 4000;
 	uint8_t echo[16];
 	size_t len = wire_echo(echo, sizeof(echo) - 8, 1);
 	int fd;
 
-	START(is_slow() ? "timeout_ms=20000" : "timeout_ms=4000");
+	START(is_slow() ? "timeout_ms=10000" : "timeout_ms=4000");
 	fd = client(self);
 	ASSERT_TRUE(is_served(fd));
 	ASSERT_TRUE(stop(self));

@@ -104,6 +104,20 @@ static inline struct sockbeat_slot *slots_map(int session, uint32_t capacity)
 		    MAP_SHARED, session, 0);
 }
 
+static inline int give_profile(struct client *c, int session, uint64_t handle, uint32_t profile)
+{
+	struct peer_conf conf = { KEEP, KEEP, KEEP, 0, GIVE(profile), 0 };
+
+	return client_set(c, session, handle, &conf);
+}
+
+static inline int give_probe(struct client *c, int session, uint64_t handle, uint32_t after_ms)
+{
+	struct peer_conf conf = { KEEP, KEEP, KEEP, 0, 0, GIVE(after_ms) };
+
+	return client_set(c, session, handle, &conf);
+}
+
 /* Say where the application stands. */
 static inline void stand_at(struct sockbeat_slot *slot, uint64_t handle, uint32_t rx, uint32_t tx)
 {

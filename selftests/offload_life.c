@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The beginning and the end of an offload, others who want the same socket,
- * and probes.
+ * The beginning and the end of an offload, and others who want the same socket.
  */
 #define _GNU_SOURCE
 #include <linux/bpf.h>
@@ -10,30 +9,6 @@
 #include <sys/syscall.h>
 
 #include "offload.h"
-
-/* In clear text, so that it can be told from what was sent. */
-static const char websocket_ping[] = "\211\0";
-static const struct pattern websocket[] = {
-	{ "\211\200....", 6, "\377\377\0\0\0\0", "\212\0", 2 },
-	{ "\212\200....", 6, "\377\377\0\0\0\0", .answers_probe = true },
-};
-static const struct profile with_probe = {
-	.id = 2, .probe = websocket_ping, .probe_len = 2, .pattern = websocket, .n = 2,
-};
-
-static int give_profile(struct client *c, int session, uint64_t handle, uint32_t profile)
-{
-	struct peer_conf conf = { KEEP, KEEP, KEEP, 0, GIVE(profile), 0 };
-
-	return client_set(c, session, handle, &conf);
-}
-
-static int give_probe(struct client *c, int session, uint64_t handle, uint32_t after_ms)
-{
-	struct peer_conf conf = { KEEP, KEEP, KEEP, 0, 0, GIVE(after_ms) };
-
-	return client_set(c, session, handle, &conf);
-}
 
 /* Unread bytes stay, and what comes is the application's from then on. */
 static void expect_left_alone(SELF)
@@ -343,122 +318,6 @@ TEST_F(offload, ktls_comes_later)
 	self->pair.server = self->pair.client = -1;
 }
 
-/* Probes. */
-
-TEST_F(offload, probe_finds_a_peer_alive)
-{
-	struct peer_conf conf = { 2000, KEEP, KEEP, 0, GIVE(2), GIVE(500) };
-	uint64_t end = now_ms() + 6000;
-	struct profile p = with_probe;
-	struct event ev;
-
-	/* That is about heartbeats, not about answers. */
-	p.min_interval_ms = 600000;
-	ASSERT_EQ(0, client_profile(&self->c, self->session, &p)) {
-		TH_LOG("%s", self->c.why);
-	}
-	ASSERT_EQ(0, client_set(&self->c, self->session, self->handle, &conf)) {
-		TH_LOG("%s", self->c.why);
-	}
-	/* Its own pings are answered, too. */
-	client_sends(_metadata, self, "\211\200mask", 6);
-	ASSERT_TRUE(receives(self->pair.client, "\212\0", 2));
-	/* Then this peer sends nothing but answers. */
-	while (now_ms() < end) {
-		ASSERT_TRUE(receives(self->pair.client, websocket_ping, 2));
-		client_sends(_metadata, self, "\212\200mask", 6);
-	}
-	ASSERT_EQ(0, stat_of(_metadata, self, SOCKBEAT_A_STATS_SILENCES));
-	ASSERT_LE(3, stat_of(_metadata, self, SOCKBEAT_A_STATS_PROBES));
-	ASSERT_TRUE(reaches(_metadata, self, SOCKBEAT_A_STATS_PROBES_ANSWERED,
-			    stat_of(_metadata, self, SOCKBEAT_A_STATS_PROBES)));
-	ASSERT_FALSE(is_readable(self->pair.server));
-	/* Who does not answer is found: TCP's own ACK of the probe is none. */
-	ASSERT_TRUE(client_event(&self->ev, &ev, PATIENCE_MS));
-	ASSERT_EQ(SOCKBEAT_EVENT_KIND_SILENT, ev.kind);
-	ASSERT_LE(4, stat_of(_metadata, self, SOCKBEAT_A_STATS_PROBES));
-}
-
-/* An answer that nobody asked for is the application's. */
-TEST_F(offload, answer_without_a_probe)
-{
-	ASSERT_EQ(0, client_profile(&self->c, self->session, &with_probe));
-	ASSERT_EQ(0, give_profile(&self->c, self->session, self->handle, 2));
-	client_sends(_metadata, self, "\212\200mask", 6);
-	ASSERT_TRUE(receives(self->pair.server, "\212\200mask", 6));
-	ASSERT_EQ(0, stat_of(_metadata, self, SOCKBEAT_A_STATS_PROBES_ANSWERED));
-}
-
-/* The application has seen the answer: there is none to be expected any more. */
-TEST_F(offload, answer_among_data)
-{
-	struct peer_conf conf = { KEEP, KEEP, KEEP, 0, GIVE(2), GIVE(300) };
-	struct peer_conf no_more = { KEEP, KEEP, KEEP, 0, 0, GIVE(0) };
-
-	ASSERT_EQ(0, client_profile(&self->c, self->session, &with_probe));
-	ASSERT_EQ(0, client_set(&self->c, self->session, self->handle, &conf));
-	ASSERT_TRUE(receives(self->pair.client, websocket_ping, 2));
-	ASSERT_EQ(0, client_set(&self->c, self->session, self->handle, &no_more));
-	client_sends(_metadata, self, "data\212\200mask", 10);
-	ASSERT_TRUE(receives(self->pair.server, "data\212\200mask", 10));
-	self->rx += 10;
-	stand(_metadata, self);
-	client_sends(_metadata, self, "\212\200mask", 6);
-	ASSERT_TRUE(receives(self->pair.server, "\212\200mask", 6));
-	ASSERT_EQ(0, stat_of(_metadata, self, SOCKBEAT_A_STATS_PROBES_ANSWERED));
-}
-
-/* However many probes went unanswered, one answer is expected, and that of the
- * profile that probed.
- */
-TEST_F(offload, one_answer_is_expected)
-{
-	struct peer_conf conf = { KEEP, KEEP, KEEP, 0, GIVE(2), GIVE(200) };
-	struct peer_conf no_more = { KEEP, KEEP, KEEP, 0, 0, GIVE(0) };
-	struct profile other = with_probe;
-
-	other.id = 3;
-	ASSERT_EQ(0, client_profile(&self->c, self->session, &with_probe));
-	ASSERT_EQ(0, client_profile(&self->c, self->session, &other));
-	ASSERT_EQ(0, client_set(&self->c, self->session, self->handle, &conf));
-	for (int i = 0; i < 3; i++)
-		ASSERT_TRUE(receives(self->pair.client, websocket_ping, 2));
-	ASSERT_EQ(0, client_set(&self->c, self->session, self->handle, &no_more));
-	client_sends(_metadata, self, "\212\200mask", 6);
-	ASSERT_TRUE(reaches(_metadata, self, SOCKBEAT_A_STATS_PROBES_ANSWERED, 1));
-	client_sends(_metadata, self, "\212\200mask", 6);
-	ASSERT_TRUE(receives(self->pair.server, "\212\200mask", 6));
-	self->rx += 6;
-	stand(_metadata, self);
-
-	ASSERT_EQ(0, client_set(&self->c, self->session, self->handle, &conf));
-	ASSERT_TRUE(receives(self->pair.client, websocket_ping, 2));
-	ASSERT_EQ(0, client_set(&self->c, self->session, self->handle, &no_more));
-	ASSERT_EQ(0, give_profile(&self->c, self->session, self->handle, other.id));
-	client_sends(_metadata, self, "\212\200mask", 6);
-	ASSERT_TRUE(receives(self->pair.server, "\212\200mask", 6));
-	ASSERT_EQ(1, stat_of(_metadata, self, SOCKBEAT_A_STATS_PROBES_ANSWERED));
-}
-
-/* A probe may not get into the middle of a frame that the application sends. */
-TEST_F(offload, probe_waits_for_a_boundary)
-{
-	ASSERT_EQ(0, client_profile(&self->c, self->session, &with_probe));
-	self->tx += 10;
-	stand(_metadata, self);
-	ASSERT_EQ(4, send(self->pair.server, "half", 4, 0));
-	ASSERT_EQ(0, give_profile(&self->c, self->session, self->handle, 2));
-	ASSERT_EQ(0, give_probe(&self->c, self->session, self->handle, 100));
-	for (uint64_t end = now_ms() + PATIENCE_MS; now_ms() < end; usleep(10000)) {
-		if (stat_of(_metadata, self, SOCKBEAT_A_STATS_PROBES_SKIPPED) >= 3)
-			break;
-	}
-	ASSERT_LE(3, stat_of(_metadata, self, SOCKBEAT_A_STATS_PROBES_SKIPPED));
-	ASSERT_EQ(0, stat_of(_metadata, self, SOCKBEAT_A_STATS_PROBES));
-	ASSERT_EQ(6, send(self->pair.server, "+whole", 6, 0));
-	ASSERT_TRUE(receives(self->pair.client, "half+whole" "\211\0", 12));
-}
-
 /* What is refused, and that nothing is changed by it. */
 
 static void refused(SELF, int err, const char *why, struct profile p)
@@ -552,23 +411,6 @@ TEST_F(offload, tracked_once)
 
 	EXPECT_EQ(-EEXIST, client_add1(&self->c, self->session, self->pair.server, &conf, &again));
 	EXPECT_STREQ("socket is tracked already", self->c.why);
-}
-
-/* What an application that forgot to say where it stands is told by. */
-TEST_F(offload, behind)
-{
-	struct attrs peer;
-
-	client_sends(_metadata, self, "data", 4);
-	ASSERT_TRUE(receives(self->pair.server, "data", 4));
-	ASSERT_EQ(6, send(self->pair.server, "answer", 6, 0));
-	ASSERT_EQ(0, client_get(&self->c, self->session, self->handle, &peer));
-	EXPECT_EQ(4, peer.v[SOCKBEAT_A_PEER_RX_BEHIND]);
-	EXPECT_EQ(6, peer.v[SOCKBEAT_A_PEER_TX_BEHIND]);
-	stand_at(self->slots, self->handle, 4, 8);
-	ASSERT_EQ(0, client_get(&self->c, self->session, self->handle, &peer));
-	EXPECT_EQ(0, peer.v[SOCKBEAT_A_PEER_RX_BEHIND]);
-	EXPECT_EQ(-2, (int32_t)peer.v[SOCKBEAT_A_PEER_TX_BEHIND]);
 }
 
 TEST_HARNESS_MAIN
