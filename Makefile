@@ -92,9 +92,9 @@ check-static:	## static checks, sanitizers, valgrind
 check-static: deps
 	@selftests/check static
 
-check-kernels:	## selftests on 6.12 and on the newest kernel that Debian has
+check-kernels:	## selftests on 6.1, 6.12 and the newest kernel that Debian has, and a table of them
 check-kernels: deps deps-kernels
-	@selftests/check vm:6.12 vm:7
+	@selftests/check vm:6.1 vm:6.12 vm:7
 
 check-debug:	## selftests on a kernel with KASAN, lockdep, kmemleak and on one with KCSAN (first: 35 min)
 check-debug: deps deps-kernels

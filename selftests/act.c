@@ -402,6 +402,71 @@ TEST_F(act, who_takes_nothing_is_ended)
 	EXPECT_EQ(1, STAT(ABORTS));
 }
 
+/* A peer whose data came with its SYN, and that our SYN-ACK does not reach. */
+static int handshake_begun(struct __test_metadata *_metadata, FIXTURE_DATA(act) *self, int *client)
+{
+	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(self->cable.port) };
+	struct pair pair;
+	int qlen = 16, server;
+
+	/* That the one end knows where the other is. */
+	ASSERT_EQ(0, cable_connect(&self->cable, &pair));
+	tcp_pair_close(&pair);
+	ASSERT_EQ(0, sh("echo 515 >/proc/sys/net/ipv4/tcp_fastopen"));
+	ASSERT_EQ(0, setsockopt(self->cable.listener, SOL_TCP, TCP_FASTOPEN, &qlen, sizeof(qlen)));
+	ASSERT_EQ(0, sh("tc qdisc add dev home root netem loss 100%%"));
+	inet_pton(AF_INET, "10.9.0.1", &to.sin_addr);
+	ASSERT_EQ(0, netns_enter(self->cable.away));
+	ASSERT_EQ(0, sh("echo 5 >/proc/sys/net/ipv4/tcp_fastopen"));
+	*client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	sendto(*client, "data", 4, MSG_FASTOPEN | MSG_DONTWAIT, (void *)&to, sizeof(to));
+	ASSERT_EQ(0, netns_enter(self->cable.home));
+	server = accept4(self->cable.listener, NULL, NULL, SOCK_CLOEXEC);
+	ASSERT_LE(0, server);
+	return server;
+}
+
+static int tcp_state(int fd)
+{
+	struct tcp_info info = { 0 };
+	socklen_t len = sizeof(info);
+
+	getsockopt(fd, SOL_TCP, TCP_INFO, &info, &len);
+	return info.tcpi_state;
+}
+
+TEST_F(act, handshake_is_not_over)
+{
+	static const int ends[] = {
+		SOCKBEAT_ACTION_ABORT, SOCKBEAT_ACTION_SHUTDOWN, SOCKBEAT_ACTION_NOTIFY,
+	};
+	int client, server;
+	uint64_t handle;
+	char data[4];
+
+	for (int i = 0; i < 3; i++) {
+		SESSION(ACTION, ends[i]);
+		server = handshake_begun(_metadata, self, &client);
+		ASSERT_EQ(TCP_SYN_RECV, tcp_state(server));
+		ASSERT_EQ(4, recv(server, data, 4, 0));
+		ASSERT_EQ(0, client_add1(&self->cmd, self->session, server, NULL, &handle)) {
+			TH_LOG("%s", self->cmd.why);
+		}
+		if (ends[i] == SOCKBEAT_ACTION_NOTIFY) {
+			EVENT(SILENT, handle);
+			close(server);
+			EXPECT_EQ(0, EVENT(GONE, handle).action);
+		} else {
+			EXPECT_EQ(ends[i], GONE(handle).action);
+			close(server);
+		}
+		close(client);
+		ASSERT_EQ(0, sh("tc qdisc del dev home root"));
+	}
+	EXPECT_EQ(1, STAT(ABORTS));
+	EXPECT_EQ(1, STAT(SHUTDOWNS));
+}
+
 /* The session's end takes what was still to be done with it. */
 TEST_F(act, session_ends_before)
 {

@@ -3,6 +3,8 @@
  * Tunables: default, bounds, what is said to a wrong value, and the effect.
  */
 #define _GNU_SOURCE
+#include <sys/mman.h>
+#include <sys/stat.h>
 #include "client.h"
 #include "param.h"
 #include "tcp.h"
@@ -187,6 +189,56 @@ TEST_F(params, max_expire_per_tick)
 	client_close(&sink);
 	for (i = 0; i < 300; i++)
 		tcp_pair_close(&pairs[i]);
+}
+
+#define CGROUP	"/sys/fs/cgroup/params"
+
+static long memory_kib(void)
+{
+	long long bytes = -1;
+	FILE *file = fopen(CGROUP "/memory.current", "re");
+
+	if (!file || fscanf(file, "%lld", &bytes) != 1)
+		bytes = -1;
+	if (file)
+		fclose(file);
+	return bytes < 0 ? -1 : bytes / 1024;
+}
+
+/* Whoever makes a session pays for it, the pages that he touches included, until
+ * it is gone.
+ */
+TEST_F(params, memory_is_charged_and_comes_back)
+{
+	const size_t n = 1 << 20, bytes = n * sizeof(struct sockbeat_slot);
+	uint64_t until_ms;
+	long before, with;
+	char *slots;
+	int session;
+
+	ASSERT_EQ(0, sh("echo +memory >/sys/fs/cgroup/cgroup.subtree_control"));
+	mkdir(CGROUP, 0755);
+	ASSERT_EQ(0, sh("echo %d >" CGROUP "/cgroup.procs", getpid()));
+	before = memory_kib();
+	ASSERT_LE(0, before);
+	session = client_session_new(&self->c, n, 60000, 0, SOCKBEAT_TRIGGER_EDGE, NULL);
+	ASSERT_LE(0, session);
+	slots = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, session, 0);
+	ASSERT_NE(MAP_FAILED, slots);
+	for (size_t i = 0; i < bytes; i += 4096)
+		slots[i] = 1;
+	with = memory_kib() - before;
+	/* A slot's record, and what the module keeps of it, all but exactly. */
+	EXPECT_LE((long)(n * (sizeof(struct sockbeat_slot) + 16) / 1024) - 1024, with);
+	EXPECT_EQ(0, munmap(slots, bytes));
+	close(session);
+	until_ms = now_ms() + 20000;
+	while (memory_kib() - before > 4096 && now_ms() < until_ms)
+		usleep(20000);
+	TH_LOG("%ld KiB with the session, %ld after it", with, memory_kib() - before);
+	EXPECT_GE(4096, memory_kib() - before);
+	ASSERT_EQ(0, sh("echo %d >/sys/fs/cgroup/cgroup.procs", getpid()));
+	rmdir(CGROUP);
 }
 
 TEST_HARNESS_MAIN
