@@ -43,6 +43,7 @@ FIXTURE(soak) {
 	struct sockbeatd d;
 	long rounds, ends, kills, dead, found, twice, alarms, churned;
 	long slab_kib, daemon_kib;	/* as of the first rounds */
+	long lived, longest;	/* rounds of this daemon, and of the one that had most */
 };
 
 /* The first cable loses packets all the time, the second is pulled. */
@@ -175,6 +176,41 @@ static int end_load(struct group *g, int sig)
 	return status;
 }
 
+/* "name":NUMBER, the first from there on; or -1. */
+static long long number_of(const char *json, const char *name)
+{
+	char pattern[64];
+	const char *at;
+
+	snprintf(pattern, sizeof(pattern), "\"%s\":", name);
+	at = strstr(json, pattern);
+	return at ? atoll(at + strlen(pattern)) : -1;
+}
+
+/* Each peer that was tracked is somewhere.  Asked while they come and go: of a session
+ * that has ended the gauges are zero whatever they were.  The daemon asks each session
+ * once, so no peer moves between two of these numbers.
+ */
+static void look_at_counters(SELF)
+{
+	static const char *const where[] = { "live", "silent", "gone", "recycling", "deleted",
+					     "recycled" };
+	long long added, live, sum = 0;
+	const char *session;
+	char text[4096];
+
+	ASSERT_EQ(0, sockbeatd_stats(&self->d, text, sizeof(text)));
+	session = strstr(text, "\"session\":{");
+	ASSERT_NE(NULL, session);
+	added = number_of(session, "added");
+	live = number_of(session, "live");
+	for (size_t i = 0; i < ARRAY_SIZE(where); i++)
+		sum += number_of(session, where[i]);
+	EXPECT_LE(atoi(groups[ALIVE].clients) / 2, live);
+	EXPECT_EQ(added, sum)
+		TH_LOG("round %ld: %s", self->rounds, session);
+}
+
 static void round_of_deaths(SELF)
 {
 	long n = atoi(groups[STOPPED].clients) + atoi(groups[PULLED].clients);
@@ -186,6 +222,7 @@ static void round_of_deaths(SELF)
 	ASSERT_EQ(0, cable_tc(&self->cable, "1", "add"));
 	EXPECT_TRUE(follow(self, self->dead, now_ms() + TIMEOUT_MS + PATIENCE_MS))
 		TH_LOG("round %ld: only %ld of %ld found", self->rounds, self->found, self->dead);
+	look_at_counters(_metadata, self);
 	/* Time for a second report, or a false one. */
 	follow(self, LONG_MAX, now_ms() + TIMEOUT_MS);
 	end_load(&groups[STOPPED], SIGKILL);
@@ -252,6 +289,7 @@ static void restart_daemon(SELF)
 	start_daemon(_metadata, self);
 	start_load(_metadata, self, &groups[ALIVE]);
 	self->daemon_kib = 0;
+	self->lived = 0;
 }
 
 static void look_at_memory(SELF)
@@ -267,6 +305,8 @@ static void look_at_memory(SELF)
 		self->slab_kib = slab_kib;
 	if (!self->daemon_kib)
 		self->daemon_kib = daemon_kib;
+	if (++self->lived > self->longest)
+		self->longest = self->lived;
 	EXPECT_GE(self->slab_kib + SLACK_KIB, slab_kib);
 	EXPECT_GE(self->daemon_kib + SLACK_KIB, daemon_kib);
 }
@@ -286,15 +326,16 @@ TEST_F_TIMEOUT(soak, all, 1000000)
 	do {
 		round_of_deaths(_metadata, self);
 		look_at_memory(_metadata, self);
-		if (self->rounds % 2 == 0)
+		/* At each power of two: the later, the longer its memory has to stay flat. */
+		if (self->rounds > 1 && !(self->rounds & (self->rounds - 1)))
 			restart_daemon(_metadata, self);
 	} while (now_ms() < until_ms);
 	end_alive(_metadata, self);
 	EXPECT_EQ(0, sockbeatd_stop(&self->d));
 	all_is_gone(_metadata, self);
-	TH_LOG("%ld rounds, %ld dead, %ld found, %ld found twice, %ld false alarms, %ld came back, %ld ends, %ld kills of the daemon",
+	TH_LOG("%ld rounds, %ld dead, %ld found, %ld found twice, %ld false alarms, %ld came back, %ld ends, %ld kills of the daemon, which lived for up to %ld rounds",
 	       self->rounds, self->dead, self->found, self->twice, self->alarms, self->churned,
-	       self->ends, self->kills);
+	       self->ends, self->kills, self->longest);
 	EXPECT_EQ(self->dead, self->found);
 	EXPECT_EQ(0, self->twice);
 	EXPECT_EQ(0, self->alarms);
