@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * sockbeatd on a machine that lets it down: no descriptors, connections that may
- * not be accepted, full disks, a clock that jumps.
+ * not be accepted, full disks, a clock that jumps, no room for what the kernel says.
  */
 #define _GNU_SOURCE
 #include <sys/stat.h>
@@ -321,6 +321,68 @@ TEST_F(daemon, clock_steps)
 	}
 	EXPECT_TRUE(is_served(live));
 	EXPECT_EQ(0, closed(self, "slow_frame"));
+	close(live);
+}
+
+/* What a socket holds that nobody gave a buffer, as the daemon's for its events. */
+#define RMEM_DEFAULT	"/proc/sys/net/core/rmem_default"
+
+/* Its sockets hold a message or two each; those that are made later are as ever. */
+static int start_with_little_room(FIXTURE_DATA(daemon) *self,
+				  const FIXTURE_VARIANT(daemon) *variant,
+				  const char *const *settings)
+{
+	char room[32];
+	int err;
+
+	if (!file_read(RMEM_DEFAULT, room, sizeof(room)) || file_write(RMEM_DEFAULT, "4096"))
+		return -1;
+	err = start_limited(self, variant, 0, settings);
+	return file_write(RMEM_DEFAULT, room) ? -1 : err;
+}
+
+/* More fall silent at once than their events have room for.  What finds none is
+ * tried again; nobody else says it a second time, so what was lost would stay lost.
+ */
+TEST_F(daemon, events_that_find_no_room)
+{
+	/* A line of the log each, which the pipe to us has to hold meanwhile. */
+	enum { CLIENTS = 500 };
+	const int timeout_ms = is_slow() ? 20000 : 4000;
+	static int fd[CLIENTS];
+	long long deferrals;
+	int live;
+
+	if (!on_kernel())
+		SKIP(return, "events of the builtin engine need no room");
+	if (!getenv("SOCKBEAT_TEST_MACHINE"))
+		SKIP(return, "sets a size for all sockets: only with SOCKBEAT_TEST_MACHINE=1");
+	ASSERT_EQ(0, start_with_little_room(self, variant, (const char *const[]){
+		is_slow() ? "timeout_ms=20000" : "timeout_ms=4000", "act_after_ms=600000",
+		"renotify_ms=600000", NULL })) {
+		TH_LOG("%s", self->d.log);
+	}
+	for (int i = 0; i < CLIENTS; i++) {
+		fd[i] = client(self);
+		ASSERT_TRUE(is_served(fd[i])) TH_LOG("client %d", i);
+	}
+	deferrals = sockbeatd_stat(&self->d, "session", "deferrals");
+	ASSERT_LE(0, deferrals);
+	ASSERT_TRUE(stop(self));
+	poll(NULL, 0, timeout_ms + timeout_ms / 2);
+	ASSERT_EQ(0, kill(self->d.pid, SIGCONT));
+	live = client(self);
+	for (int i = 0; i < CLIENTS; i++) {
+		ASSERT_TRUE(is_served(live)) TH_LOG("client %d", i);
+		ASSERT_TRUE(expect_end(fd[i])) TH_LOG("client %d", i);
+		close(fd[i]);
+	}
+	EXPECT_TRUE(is_served(live));
+	EXPECT_EQ(CLIENTS, closed(self, "silent"));
+	EXPECT_EQ(CLIENTS, sockbeatd_stat(&self->d, "session", "silences"));
+	EXPECT_EQ(1, sockbeatd_stat(&self->d, "", "connections"));
+	EXPECT_TRUE(adds_up(self));
+	EXPECT_LT(deferrals, sockbeatd_stat(&self->d, "session", "deferrals"));
 	close(live);
 }
 
