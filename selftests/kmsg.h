@@ -46,17 +46,18 @@ static inline bool kmsg_is_trouble(const char *text)
  */
 static inline bool kmsg_is_ours(const char *text)
 {
-	static bool in_race, is_of_timers;
+	static bool in_race, is_kernels;
 	const char *first;
 
 	if (strstr(text, "BUG: KCSAN")) {
 		in_race = true;
 		first = strstr(text, "hrtimer");
-		is_of_timers = first && strstr(first + 1, "hrtimer");
+		is_kernels = (first && strstr(first + 1, "hrtimer")) ||
+			     strstr(text, "mem_cgroup_flush_stats");
 	} else if (strstr(text, "=====")) {
 		in_race = false;
 	}
-	return in_race ? !is_of_timers && strstr(text, "[sockbeat]") : kmsg_is_trouble(text);
+	return in_race ? !is_kernels && strstr(text, "[sockbeat]") : kmsg_is_trouble(text);
 }
 
 /* Take in what the log has by now; returns how much trouble there was. */
