@@ -274,7 +274,7 @@ static bool sb_offload_is_echo(const struct sb_offload *offload)
  */
 static void sb_offload_passed(struct sb_offload *offload, enum sb_count reason)
 {
-	if (reason != SB_PASS_PARTIAL && !sb_offload_is_echo(offload))
+	if (offload->expected && reason != SB_PASS_PARTIAL && !sb_offload_is_echo(offload))
 		offload->expected = 0;
 	if (reason == SB_PASS_RATE)
 		offload->burst = 0;

@@ -164,11 +164,12 @@ int sockbeat_nl_profile_set_doit(struct sk_buff *skb, struct genl_info *info)
 		goto end;
 	}
 	err = sb_profile_parse(&new->profile, tb, info);
-	new->is_echo = sb_profile_is_echo(&new->profile);
 	old = new;
-	if (!err)
+	if (!err) {
+		new->is_echo = sb_profile_is_echo(&new->profile);
 		old = sb_profile_replace(req.session,
 					 nla_get_u32(tb[SOCKBEAT_A_PROFILE_ID]), new);
+	}
 	if (old)
 		kfree_rcu(old, rcu);
 end:
