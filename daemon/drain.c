@@ -93,7 +93,7 @@ void drain_begin(struct reactor *r)
 void drain_event(struct reactor *r, struct conn *c, uint32_t events)
 {
 	if (events & (EPOLLERR | EPOLLHUP)) {
-		reactor_close(r, c, reactor_lost_cause(r, c));
+		reactor_close(r, c, CLOSE_DRAIN);
 	} else if (c->is_lingering) {
 		ssize_t len = recv(c->fd, NULL, DISCARD_BYTES, MSG_TRUNC);
 
