@@ -426,15 +426,6 @@ static int handshake_begun(struct __test_metadata *_metadata, FIXTURE_DATA(act) 
 	return server;
 }
 
-static int tcp_state(int fd)
-{
-	struct tcp_info info = { 0 };
-	socklen_t len = sizeof(info);
-
-	getsockopt(fd, SOL_TCP, TCP_INFO, &info, &len);
-	return info.tcpi_state;
-}
-
 TEST_F(act, handshake_is_not_over)
 {
 	static const int ends[] = {

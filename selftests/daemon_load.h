@@ -14,13 +14,6 @@ static inline uint64_t bound_ms(void)
 	return is_slow() ? 15000 : 2000;
 }
 
-static inline long long number_at(const char *text, const char *key)
-{
-	const char *at = strstr(text, key);
-
-	return at ? atoll(at + strlen(key)) : -1;
-}
-
 /* Every client that was accepted is there, or is counted by the cause of its
  * end.
  */

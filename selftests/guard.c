@@ -236,14 +236,6 @@ TEST_F(act, flapping_is_no_mass)
 	EXPECT_EQ(0, STAT(GUARDS));
 }
 
-static bool is_established(int fd)
-{
-	struct tcp_info info = {};
-	socklen_t len = sizeof(info);
-
-	return !getsockopt(fd, SOL_TCP, TCP_INFO, &info, &len) && info.tcpi_state == TCP_ESTABLISHED;
-}
-
 #define LINE		900	/* so many to be ended at once that it takes a while */
 
 /* Bring that about, and return when the first of them was ended. */
@@ -261,7 +253,7 @@ static void stand_in_line(struct __test_metadata *_metadata, FIXTURE_DATA(act) *
 	connect_mass(_metadata, self, pairs, LINE);
 	all_heard(_metadata, pairs, LINE);
 	all_timeouts(_metadata, self, LINE, 5000);
-	for (int i = 0; is_established(pairs[i].server); i = (i + 1) % LINE)
+	for (int i = 0; tcp_state(pairs[i].server) == TCP_ESTABLISHED; i = (i + 1) % LINE)
 		;
 }
 
@@ -274,16 +266,16 @@ TEST_F_TIMEOUT(act, heard_while_it_waits, 120)
 
 	stand_in_line(_metadata, self, pairs);
 	for (i = LINE - 1; i >= 0; i--) {
-		if (!is_established(pairs[i].server) ||
+		if (tcp_state(pairs[i].server) != TCP_ESTABLISHED ||
 		    send(pairs[i].client, "x", 1, MSG_NOSIGNAL) != 1)
 			continue;
-		is_heard[i] = is_established(pairs[i].server);
+		is_heard[i] = tcp_state(pairs[i].server) == TCP_ESTABLISHED;
 		heard += is_heard[i];
 	}
 	while (STAT(SILENT))
 		usleep(10000);
 	for (i = 0; i < LINE; i++)
-		lost += is_heard[i] && !is_established(pairs[i].server);
+		lost += is_heard[i] && tcp_state(pairs[i].server) != TCP_ESTABLISHED;
 	TH_LOG("%d of %d were heard before their end, %d of these were ended", heard, LINE, lost);
 	/* One may have been heard while it was being ended. */
 	EXPECT_GE(1, lost);

@@ -195,13 +195,8 @@ TEST_F(params, max_expire_per_tick)
 
 static long memory_kib(void)
 {
-	long long bytes = -1;
-	FILE *file = fopen(CGROUP "/memory.current", "re");
+	long bytes = file_number(CGROUP "/memory.current");
 
-	if (!file || fscanf(file, "%lld", &bytes) != 1)
-		bytes = -1;
-	if (file)
-		fclose(file);
 	return bytes < 0 ? -1 : bytes / 1024;
 }
 

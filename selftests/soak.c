@@ -176,17 +176,6 @@ static int end_load(struct group *g, int sig)
 	return status;
 }
 
-/* "name":NUMBER, the first from there on; or -1. */
-static long long number_of(const char *json, const char *name)
-{
-	char pattern[64];
-	const char *at;
-
-	snprintf(pattern, sizeof(pattern), "\"%s\":", name);
-	at = strstr(json, pattern);
-	return at ? atoll(at + strlen(pattern)) : -1;
-}
-
 /* Each peer that was tracked is somewhere.  Asked while they come and go: of a session
  * that has ended the gauges are zero whatever they were.  The daemon asks each session
  * once, so no peer moves between two of these numbers.
@@ -196,19 +185,16 @@ static void look_at_counters(SELF)
 	static const char *const where[] = { "live", "silent", "gone", "recycling", "deleted",
 					     "recycled" };
 	long long added, live, sum = 0;
-	const char *session;
 	char text[4096];
 
 	ASSERT_EQ(0, sockbeatd_stats(&self->d, text, sizeof(text)));
-	session = strstr(text, "\"session\":{");
-	ASSERT_NE(NULL, session);
-	added = number_of(session, "added");
-	live = number_of(session, "live");
+	added = sockbeatd_number(text, "session", "added");
+	live = sockbeatd_number(text, "session", "live");
 	for (size_t i = 0; i < ARRAY_SIZE(where); i++)
-		sum += number_of(session, where[i]);
+		sum += sockbeatd_number(text, "session", where[i]);
 	EXPECT_LE(atoi(groups[ALIVE].clients) / 2, live);
 	EXPECT_EQ(added, sum)
-		TH_LOG("round %ld: %s", self->rounds, session);
+		TH_LOG("round %ld: %s", self->rounds, text);
 }
 
 static void round_of_deaths(SELF)

@@ -259,20 +259,34 @@ static inline int sockbeatd_stats(struct sockbeatd *d, char *text, size_t size)
 	return len ? 0 : -1;
 }
 
-/* One number out of them; @section is "" or the name of an inner object. */
-static inline long long sockbeatd_stat(struct sockbeatd *d, const char *section, const char *key)
+/* The number behind the first @key, or -1. */
+static inline long long number_at(const char *text, const char *key)
 {
-	char text[4096], pattern[64], *at = text;
+	const char *at = strstr(text, key);
 
-	if (sockbeatd_stats(d, text, sizeof(text)))
-		return -1;
+	return at ? atoll(at + strlen(key)) : -1;
+}
+
+/* One number out of them, or -1; @section is "" or the name of an inner object. */
+static inline long long sockbeatd_number(const char *text, const char *section, const char *key)
+{
+	const char *at = text;
+	char pattern[64];
+
 	if (*section) {
 		snprintf(pattern, sizeof(pattern), "\"%s\":{", section);
 		at = strstr(text, pattern);
 	}
 	snprintf(pattern, sizeof(pattern), "\"%s\":", key);
-	at = at ? strstr(at, pattern) : NULL;
-	return at ? atoll(at + strlen(pattern)) : -1;
+	return at ? number_at(at, pattern) : -1;
+}
+
+/* The same, asked for. */
+static inline long long sockbeatd_stat(struct sockbeatd *d, const char *section, const char *key)
+{
+	char text[4096];
+
+	return sockbeatd_stats(d, text, sizeof(text)) ? -1 : sockbeatd_number(text, section, key);
 }
 
 /* Wait until a number is at least so much. Returns the last value seen. */

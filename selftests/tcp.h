@@ -154,4 +154,14 @@ static inline int netns_enter(int fd)
 	return setns(fd, CLONE_NEWNET);
 }
 
+/* As TCP has it, or 0 for none. */
+static inline int tcp_state(int fd)
+{
+	struct tcp_info info = { 0 };
+	socklen_t len = sizeof(info);
+
+	getsockopt(fd, SOL_TCP, TCP_INFO, &info, &len);
+	return info.tcpi_state;
+}
+
 #endif /* SELFTESTS_TCP_H */
