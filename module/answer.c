@@ -43,6 +43,9 @@
 /* Room that options may take of a segment. */
 #define SB_OPTION_BYTES		40
 
+/* Headers that count as a path's MTU, the most: IPv6 with a fragment header, TCP. */
+#define SB_HEADER_BYTES		(40 + 8 + 20)
+
 /**
  * struct sb_scratch - what a processor works with while BH is off
  * @frag: where replies are put
@@ -128,11 +131,17 @@ static bool sb_offload_can_send(const struct sock *sk)
 	       READ_ONCE(sk->sk_wmem_queued) < READ_ONCE(sk->sk_sndbuf);
 }
 
-/* What may be sent as one segment: the second of two might find no memory. */
-static u32 sb_offload_room(const struct sock *sk)
+/* What may be sent as one segment: the second of two might find no memory.  TCP
+ * takes in what has become of a path's MTU when it sends.
+ */
+static u32 sb_offload_room(struct sock *sk)
 {
-	u32 mss = tcp_sk(sk)->mss_cache;
+	u32 mss = tcp_sk(sk)->mss_cache, mtu;
+	const struct dst_entry *dst = __sk_dst_get(sk);
 
+	mtu = dst ? dst_mtu(dst) : 0;
+	if (dst && mtu != inet_csk(sk)->icsk_pmtu_cookie)
+		mss = min(mss, max_t(u32, mtu, SB_HEADER_BYTES) - SB_HEADER_BYTES);
 	return clamp_t(u32, mss, SB_OPTION_BYTES,
 		       SB_OPTION_BYTES + SB_OFFLOAD_BYTES) - SB_OPTION_BYTES;
 }

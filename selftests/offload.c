@@ -4,6 +4,7 @@
  * everything else to the application untouched.
  */
 #define _GNU_SOURCE
+#include <linux/sockios.h>
 #include <sys/epoll.h>
 
 #include "owner.h"
@@ -364,6 +365,73 @@ TEST_F(offload, handshake_that_is_deferred)
 	ASSERT_EQ(0, stat_of(_metadata, self, SOCKBEAT_A_STATS_ANSWERED));
 	close(fd);
 	close(raw);
+}
+
+/* A loopback connection whose client has another address than its server. */
+static void pair_from(SELF, const char *addr)
+{
+	struct sockaddr_in to = { .sin_family = AF_INET }, from = to;
+	uint16_t port;
+	int fd;
+
+	fd = tcp_listen(AF_INET, "127.0.0.1", &port);
+	ASSERT_LE(0, fd);
+	inet_pton(AF_INET, "127.0.0.1", &to.sin_addr);
+	inet_pton(AF_INET, addr, &from.sin_addr);
+	to.sin_port = htons(port);
+	self->pair.client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	ASSERT_EQ(0, bind(self->pair.client, (void *)&from, sizeof(from)));
+	ASSERT_EQ(0, connect(self->pair.client, (void *)&to, sizeof(to)));
+	self->pair.server = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+	ASSERT_LE(0, self->pair.server);
+	close(fd);
+}
+
+static bool is_acknowledged(int fd)
+{
+	int unacked = 1;
+
+	for (uint64_t end = now_ms() + PATIENCE_MS; unacked && now_ms() < end; usleep(1000))
+		ioctl(fd, SIOCOUTQ, &unacked);
+	return !unacked;
+}
+
+/* TCP has not taken in yet that the path has become narrow, so that what is one
+ * segment by its word will be three, of which the network takes the first, and
+ * TCP the second.
+ */
+TEST_F(offload, path_that_became_narrow)
+{
+	static const char route[] = "ip route replace table local local 127.0.0.2 dev lo";
+	FIXTURE_DATA(offload) there = { };
+	char beats[125 * HEARTBEAT_BYTES];
+	int one = 1;
+
+	for (int i = 0; i < 125; i++)
+		memcpy(beats + i * HEARTBEAT_BYTES, HEARTBEAT, HEARTBEAT_BYTES);
+	ASSERT_LE(0, netns_new());
+	ASSERT_EQ(0, sh("ip link set lo gso_max_segs 1 && %s initcwnd 1", route));
+	offload_begin(_metadata, &there);
+	tcp_pair_close(&there.pair);
+	pair_from(_metadata, &there, "127.0.0.2");
+	add_with(_metadata, &there, there.pair.server, native.id, &there.handle);
+	stand(_metadata, &there);
+	ASSERT_EQ(0, setsockopt(there.pair.server, SOL_TCP, TCP_NOTSENT_LOWAT, &one, sizeof(one)));
+
+	/* Its acknowledgement takes the new path. */
+	ASSERT_EQ(0, sh("%s initcwnd 1 mtu lock 500", route));
+	client_sends(_metadata, &there, beats, 4);
+	ASSERT_TRUE(is_acknowledged(there.pair.client));
+	client_sends(_metadata, &there, beats + 4, sizeof(beats) - 4);
+	ASSERT_TRUE(receives(there.pair.server, beats, sizeof(beats)));
+	ASSERT_FALSE(is_readable(there.pair.client));
+	there.rx += sizeof(beats);
+	there.tx += HEARTBEAT_BYTES;
+	stand(_metadata, &there);
+	ASSERT_EQ(HEARTBEAT_BYTES, send(there.pair.server, HEARTBEAT, HEARTBEAT_BYTES, 0));
+	ASSERT_TRUE(receives(there.pair.client, HEARTBEAT, HEARTBEAT_BYTES));
+	expect_answered(_metadata, &there);
+	offload_end(&there);
 }
 
 /* Each end takes the other's answers for heartbeats.  It ends when one of them is

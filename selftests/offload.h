@@ -240,7 +240,7 @@ static inline void expect_passed(SELF, int counter)
 	self->tx += HEARTBEAT_BYTES;
 }
 
-FIXTURE_SETUP(offload)
+static inline void offload_begin(SELF)
 {
 	ASSERT_EQ(0, client_open(&self->ev));
 	ASSERT_EQ(0, client_open(&self->c));
@@ -259,13 +259,23 @@ FIXTURE_SETUP(offload)
 	stand(_metadata, self);
 }
 
-FIXTURE_TEARDOWN(offload)
+static inline void offload_end(FIXTURE_DATA(offload) *self)
 {
 	tcp_pair_close(&self->pair);
 	munmap(self->slots, 4 * sizeof(*self->slots));
 	close(self->session);
 	client_close(&self->ev);
 	client_close(&self->c);
+}
+
+FIXTURE_SETUP(offload)
+{
+	offload_begin(_metadata, self);
+}
+
+FIXTURE_TEARDOWN(offload)
+{
+	offload_end(self);
 }
 
 #endif /* SELFTESTS_OFFLOAD_H */
