@@ -246,7 +246,19 @@ static bool sb_offload_is_flood(const struct sb_offload *offload,
 	return ms && (frames > 1 || after < msecs_to_jiffies(ms));
 }
 
-static void sb_offload_taken(struct sb_offload *offload, const struct sb_match *found)
+/* How many answers to probes may come.  One that is a heartbeat, too, would be
+ * answered by who does not expect it; the peer answers that, and there is no end.
+ * So they are counted, however many, and whichever profile's.
+ */
+static u32 sb_offload_probed(const struct sb_offload *offload,
+			     const struct sb_session_profile *p, u8 id)
+{
+	return p->is_echo ? offload->echoes : id == offload->expected;
+}
+
+static void sb_offload_taken(struct sb_offload *offload,
+			     const struct sb_session_profile *p,
+			     const struct sb_match *found)
 {
 	const struct sb_session *session = offload->peer->session;
 	u32 answered = found->frames - found->answers, now = tcp_jiffies32;
@@ -254,6 +266,8 @@ static void sb_offload_taken(struct sb_offload *offload, const struct sb_match *
 	WRITE_ONCE(offload->heard, now);
 	if (found->answers) {
 		offload->expected = 0;
+		if (p->is_echo)
+			offload->echoes -= found->answers;
 		sb_count(session, SB_PROBES_ANSWERED, found->answers);
 	}
 	if (answered) {
@@ -267,23 +281,12 @@ static void sb_offload_taken(struct sb_offload *offload, const struct sb_match *
 	}
 }
 
-/* An answer that is a heartbeat, too, is answered by whoever does not expect it:
- * the peer answers that, and there is no end.
- */
-static bool sb_offload_is_echo(const struct sb_offload *offload)
-{
-	const struct sb_session_profile *p;
-
-	p = rcu_dereference_bh(offload->peer->session->profile[offload->expected]);
-	return p && p->is_echo;
-}
-
 /* The application sees all that is unread, a probe's answer maybe included.  Of
  * an echo it makes one heartbeat more, whose answer is taken in its place.
  */
 static void sb_offload_passed(struct sb_offload *offload, enum sb_count reason)
 {
-	if (offload->expected && reason != SB_PASS_PARTIAL && !sb_offload_is_echo(offload))
+	if (reason != SB_PASS_PARTIAL)
 		offload->expected = 0;
 	if (reason == SB_PASS_RATE)
 		offload->burst = 0;
@@ -318,7 +321,7 @@ static enum sb_count sb_offload_try(struct sock *sk, struct sb_offload *offload,
 	if (!in)
 		return SB_PASS_DATA;
 	switch (sb_match_all(&p->profile, in, unread,
-			     id == offload->expected, scratch->out,
+			     sb_offload_probed(offload, p, id), scratch->out,
 			     sb_offload_room(sk), &found)) {
 	case SB_MATCH_DATA:
 		return SB_PASS_DATA;
@@ -338,7 +341,7 @@ static enum sb_count sb_offload_try(struct sock *sk, struct sb_offload *offload,
 	WRITE_ONCE(peer->tx_base, peer->tx_base + found.reply_bytes);
 	WRITE_ONCE(peer->rx_base, peer->rx_base + unread);
 	sb_offload_take(sk, unread);
-	sb_offload_taken(offload, &found);
+	sb_offload_taken(offload, p, &found);
 	return SB_ANSWERED;
 }
 
@@ -377,14 +380,14 @@ static bool sb_offload_try_probe(struct sock *sk, struct sb_offload *offload)
 	u32 n;
 	u8 id;
 
-	if (sock_owned_by_user(sk) || inet_csk(sk)->icsk_ulp_ops ||
-	    !sb_offload_is_plain(sk) ||
+	if (!READ_ONCE(offload->probe_after_ms) || sock_owned_by_user(sk) ||
+	    inet_csk(sk)->icsk_ulp_ops || !sb_offload_is_plain(sk) ||
 	    !sb_offload_in_place(sk, offload, false) || !sb_offload_can_send(sk))
 		return false;
 	id = READ_ONCE(offload->profile);
 	p = rcu_dereference_bh(peer->session->profile[id]);
-	/* Of two echoes one would be a heartbeat. */
-	if (!p || (p->is_echo && offload->expected == id))
+	/* Who ignores echoes would have as many of its own taken for them. */
+	if (!p || (p->is_echo && (offload->expected || offload->echoes == U8_MAX)))
 		return false;
 	n = p->profile.probe_len;
 	scratch = this_cpu_ptr(sb_scratch);
@@ -394,6 +397,7 @@ static bool sb_offload_try_probe(struct sock *sk, struct sb_offload *offload)
 		return false;
 	WRITE_ONCE(peer->tx_base, peer->tx_base + n);
 	offload->expected = id;
+	offload->echoes += p->is_echo;
 	return true;
 }
 

@@ -153,7 +153,7 @@ void sb_pattern_reply(const struct sb_pattern *pattern, const u8 *frame, u8 *out
  * @profile: the protocol's heartbeats
  * @in: the stretch, which begins at a frame boundary
  * @len: its length in bytes
- * @probed: whether an answer to a probe is expected
+ * @probed: answers to probes that are expected
  * @out: filled with the replies
  * @room: bytes there
  * @found: filled in for SB_MATCH_HEARTBEATS
@@ -162,7 +162,7 @@ void sb_pattern_reply(const struct sb_pattern *pattern, const u8 *frame, u8 *out
  * Return: what the whole stretch is.
  */
 enum sb_match_kind sb_match_all(const struct sb_profile *profile,
-				const u8 *in, size_t len, bool probed,
+				const u8 *in, size_t len, unsigned int probed,
 				u8 *out, size_t room, struct sb_match *found)
 {
 	const struct sb_pattern *p;
@@ -172,7 +172,7 @@ enum sb_match_kind sb_match_all(const struct sb_profile *profile,
 	memset(found, 0, sizeof(*found));
 	for (pos = 0; pos < len; pos += p->len) {
 		kind = sb_match_first(profile, in + pos, len - pos,
-				      probed && !found->answers, &p);
+				      found->answers < probed, &p);
 		if (kind != SB_MATCH_HEARTBEATS)
 			return kind;
 		if (p->reply_len > room - found->reply_bytes)

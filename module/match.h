@@ -87,7 +87,7 @@ enum sb_match_kind sb_match_first(const struct sb_profile *profile,
 				  const u8 *in, size_t len, bool probed,
 				  const struct sb_pattern **pattern);
 enum sb_match_kind sb_match_all(const struct sb_profile *profile,
-				const u8 *in, size_t len, bool probed,
+				const u8 *in, size_t len, unsigned int probed,
 				u8 *out, size_t room, struct sb_match *found);
 void sb_pattern_reply(const struct sb_pattern *pattern, const u8 *frame, u8 *out);
 

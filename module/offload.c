@@ -124,7 +124,7 @@ void sb_offload_set(struct sb_peer *peer, const struct sb_peer_conf *conf)
 	if (sb_conf_has(conf, SOCKBEAT_A_PEER_PROFILE))
 		WRITE_ONCE(offload->profile, conf->profile);
 	if (sb_conf_has(conf, SOCKBEAT_A_PEER_PROBE_AFTER_MS))
-		offload->probe_after_ms = conf->probe_after_ms;
+		WRITE_ONCE(offload->probe_after_ms, conf->probe_after_ms);
 }
 
 /**

@@ -14,17 +14,20 @@
  * struct sb_offload - what a peer with a profile has
  * @peer: the peer; constant while the socket leads here
  * @generation: upper half of its handle; likewise
- * @probe_after_ms: silence after which it is probed, 0 for never; session->lock
+ * @probe_after_ms: silence after which it is probed, 0 for never; written under
+ *		    session->lock
  * @probed_ms: when a probe was last due; session->lock
  * @answered: tcp_jiffies32 when a heartbeat was last answered; the socket's lock
  * @heard: likewise when a frame was last taken, answers to probes included;
  *	   just before the beginning where none was
  * @seen: @heard when it was last taken in; session->lock
- * @expected: id of the profile whose probe may still be answered, 0 for none;
- *	      the socket's lock
  * @profile: id; written under session->lock
- * @burst: heartbeats answered without a pause; the socket's lock
+ * @echoes: heartbeats that are on their way because of probes, of profiles whose
+ *	    answers are heartbeats, too; the socket's lock
+ * @expected: id of the profile whose probe may still be answered, 0 for none;
+ *	      likewise
  * @has_answered: @answered is valid; likewise
+ * @burst: heartbeats answered without a pause; likewise
  * @stranded: in place of the first four, when no socket leads here any more:
  *	      place in sb_stranded; sb_stranded_lock
  * @sk: there: the socket, with a reference
@@ -45,11 +48,15 @@ struct sb_offload {
 	u32 answered;
 	u32 heard;
 	u32 seen;
-	u8 expected;
 	u8 profile;
-	u16 burst : 15;
+	u8 echoes;
+	u16 expected : 4;
 	u16 has_answered : 1;
+	u16 burst : 11;
 };
+
+/* What @expected has room for. */
+static_assert(SOCKBEAT_MAX_PROFILES < 16);
 
 /* What a TCP socket's sk_data_ready is before anybody replaces it. */
 extern void (*sb_default_ready)(struct sock *sk);

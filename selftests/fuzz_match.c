@@ -126,8 +126,8 @@ static const struct sb_pattern *candidate(const struct sb_profile *profile, cons
 	return NULL;
 }
 
-static void expected(const struct sb_profile *profile, const u8 *in, size_t len, bool probed,
-		     size_t room, struct outcome *o)
+static void expected(const struct sb_profile *profile, const u8 *in, size_t len,
+		     unsigned int probed, size_t room, struct outcome *o)
 {
 	const struct sb_pattern *p;
 	u8 *reply;
@@ -156,7 +156,7 @@ static void expected(const struct sb_profile *profile, const u8 *in, size_t len,
 		if (p->answers_probe) {
 			/* A probe is answered once. */
 			o->found.answers++;
-			probed = false;
+			probed--;
 		}
 		o->used += p->len;
 	}
@@ -171,8 +171,8 @@ static void check_same(const struct outcome *a, const struct sb_match *found, co
 }
 
 /* A stretch at once, into a block of no more than the room. */
-static void at_once(const struct sb_profile *profile, const u8 *in, size_t len, bool probed,
-		    size_t room, const struct outcome *expected)
+static void at_once(const struct sb_profile *profile, const u8 *in, size_t len,
+		    unsigned int probed, size_t room, const struct outcome *expected)
 {
 	u8 *reply = malloc(room ? room : 1);
 	struct sb_match found;
@@ -192,8 +192,8 @@ static void at_once(const struct sb_profile *profile, const u8 *in, size_t len, 
  * beginning of a heartbeat stays until there is more. However it is cut, the
  * same is found.
  */
-static void in_pieces(const struct sb_profile *profile, struct fuzz_stream *s, bool probed,
-		      u8 *reply, const struct outcome *expected)
+static void in_pieces(const struct sb_profile *profile, struct fuzz_stream *s,
+		      unsigned int probed, u8 *reply, const struct outcome *expected)
 {
 	enum sb_match_kind kind = SB_MATCH_HEARTBEATS;
 	struct sb_match all = { 0 }, found;
@@ -202,7 +202,7 @@ static void in_pieces(const struct sb_profile *profile, struct fuzz_stream *s, b
 	fuzz_stream_restart(s);
 	while (kind != SB_MATCH_DATA && fuzz_stream_more(s)) {
 		kind = sb_match_all(profile, s->data + used, s->arrived - used,
-				    probed && !all.answers, reply + all.reply_bytes,
+				    probed - all.answers, reply + all.reply_bytes,
 				    REPLIES_MAX - all.reply_bytes, &found);
 		if (kind == SB_MATCH_HEARTBEATS) {
 			used = s->arrived;
@@ -242,10 +242,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	len = make_stream(&in, &profile, bytes);
 	fuzz_stream_fill(&stream, bytes, len);
-	expected(&profile, stream.data, len, how & 0x80, room, &outcome);
-	at_once(&profile, stream.data, len, how & 0x80, room, &outcome);
-	expected(&profile, stream.data, len, how & 0x80, REPLIES_MAX, &outcome);
-	in_pieces(&profile, &stream, how & 0x80, got, &outcome);
+	expected(&profile, stream.data, len, how >> 6, room, &outcome);
+	at_once(&profile, stream.data, len, how >> 6, room, &outcome);
+	expected(&profile, stream.data, len, how >> 6, REPLIES_MAX, &outcome);
+	in_pieces(&profile, &stream, how >> 6, got, &outcome);
 	fuzz_stream_free(&stream);
 	return 0;
 }

@@ -176,6 +176,90 @@ TEST_F(offload, echo_behind_data)
 	expect_answered(_metadata, self);
 }
 
+/* Send what the application has read, and answer it as @n heartbeats. */
+static void app_answers(SELF, int n)
+{
+	char frames[4 * HEARTBEAT_BYTES];
+
+	for (int i = 0; i < n; i++)
+		memcpy(frames + i * HEARTBEAT_BYTES, HEARTBEAT, HEARTBEAT_BYTES);
+	ASSERT_TRUE(receives(self->pair.server, frames, n * HEARTBEAT_BYTES));
+	ASSERT_EQ(n * HEARTBEAT_BYTES, send(self->pair.server, frames, n * HEARTBEAT_BYTES, 0));
+	self->rx += n * HEARTBEAT_BYTES;
+	self->tx += n * HEARTBEAT_BYTES;
+	stand(_metadata, self);
+	ASSERT_TRUE(receives(self->pair.client, frames, n * HEARTBEAT_BYTES));
+}
+
+/* While the application is at a long job, or hangs, the answers to probes lie
+ * with it.  The peer is asked again all the same, and found alive, and of as many
+ * answers to the application's answers as there were probes none is answered.
+ */
+TEST_F(offload, echoes_of_a_busy_application)
+{
+	struct peer_conf conf = { 3000, KEEP, KEEP, 0, GIVE(2), GIVE(1000) };
+	int n;
+
+	ASSERT_EQ(0, client_profile(&self->c, self->session, &echo));
+	client_sends(_metadata, self, "data", 4);
+	ASSERT_TRUE(receives(self->pair.server, "data", 4));
+	ASSERT_EQ(0, client_set(&self->c, self->session, self->handle, &conf));
+	for (n = 1; n <= 4; n++) {
+		ASSERT_TRUE(receives(self->pair.client, HEARTBEAT, HEARTBEAT_BYTES)) {
+			TH_LOG("probe %d", n);
+		}
+		if (n == 4)
+			ASSERT_EQ(0, give_probe(&self->c, self->session, self->handle, 0));
+		client_sends(_metadata, self, HEARTBEAT, HEARTBEAT_BYTES);
+	}
+	ASSERT_EQ(0, stat_of(_metadata, self, SOCKBEAT_A_STATS_SILENCES));
+	self->rx += 4;
+	app_answers(_metadata, self, 4);
+
+	/* At once, and one by one. */
+	client_sends(_metadata, self, HEARTBEAT HEARTBEAT, 2 * HEARTBEAT_BYTES);
+	ASSERT_TRUE(reaches(_metadata, self, SOCKBEAT_A_STATS_PROBES_ANSWERED, 2));
+	client_sends(_metadata, self, HEARTBEAT, HEARTBEAT_BYTES);
+	ASSERT_TRUE(reaches(_metadata, self, SOCKBEAT_A_STATS_PROBES_ANSWERED, 3));
+	client_sends(_metadata, self, HEARTBEAT, HEARTBEAT_BYTES);
+	ASSERT_TRUE(reaches(_metadata, self, SOCKBEAT_A_STATS_PROBES_ANSWERED, 4));
+	ASSERT_FALSE(is_readable(self->pair.client));
+	expect_answered(_metadata, self);
+}
+
+/* Nor is it when another profile has come meanwhile, or the same once more. */
+TEST_F(offload, echo_of_another_profile)
+{
+	struct profile other = echo;
+
+	other.id = 3;
+	ASSERT_EQ(0, client_profile(&self->c, self->session, &echo));
+	ASSERT_EQ(0, client_profile(&self->c, self->session, &other));
+	for (int i = 1; i <= 2; i++) {
+		ASSERT_EQ(0, give_profile(&self->c, self->session, self->handle, echo.id));
+		ASSERT_EQ(0, give_probe(&self->c, self->session, self->handle, 200));
+		ASSERT_TRUE(receives(self->pair.client, HEARTBEAT, HEARTBEAT_BYTES));
+		if (i == 1) {
+			ASSERT_EQ(0, give_profile(&self->c, self->session, self->handle, other.id));
+			ASSERT_TRUE(reaches(_metadata, self, SOCKBEAT_A_STATS_PROBES_SKIPPED, 2));
+		}
+		ASSERT_EQ(0, give_probe(&self->c, self->session, self->handle, 0));
+		if (i == 2) {
+			ASSERT_EQ(0, client_profile_del(&self->c, self->session, echo.id));
+			client_sends(_metadata, self, "data", 4);
+			ASSERT_TRUE(receives(self->pair.server, "data", 4));
+			self->rx += 4;
+			stand(_metadata, self);
+			ASSERT_EQ(0, client_profile(&self->c, self->session, &echo));
+		}
+		client_sends(_metadata, self, HEARTBEAT, HEARTBEAT_BYTES);
+		ASSERT_TRUE(reaches(_metadata, self, SOCKBEAT_A_STATS_PROBES_ANSWERED, i));
+		ASSERT_EQ(0, stat_of(_metadata, self, SOCKBEAT_A_STATS_ANSWERED));
+		ASSERT_FALSE(is_readable(self->pair.client));
+	}
+	expect_answered(_metadata, self);
+}
+
 /* Of two answers one would be a heartbeat. */
 TEST_F(offload, one_echo_at_a_time)
 {
