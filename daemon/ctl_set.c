@@ -166,7 +166,8 @@ static error_t parse_set(int key, char *arg, struct argp_state *state)
 static const struct argp set_argp = {
 	.parser = parse_set,
 	.args_doc = "SESSION NAME=VALUE...\nSESSION HANDLE NAME=VALUE...",
-	.doc = "Change settings of a peer, or of a session, for peers that are added later. All are made, or none.\n"
+	.doc = "Change settings of a peer, or of a session, for peers that are added later; "
+	       "adaptive_min_ms and the guard are those of all its peers at once. All are made, or none.\n"
 	       "Of both: timeout_ms, renotify_ms, source=activity|beat|either, trigger=level|edge, "
 	       "action=notify|shutdown|abort, act_after_ms, suspect_percent, adaptive_beats. "
 	       "Of a session also: recycle_delay_ms, adaptive_min_ms, guard_percent, guard_window_ms. "
