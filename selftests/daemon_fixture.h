@@ -136,6 +136,25 @@ static inline size_t fill(FIXTURE_DATA(daemon) *self, int fd, const uint8_t *fra
 	return 0;
 }
 
+/* Send frames without reading answers until some of these wait in the server, which
+ * reads on: max_queue_bytes has to allow it. Returns how many bytes were sent, and
+ * have arrived.
+ */
+static inline size_t fill_queue(FIXTURE_DATA(daemon) *self, int fd, const uint8_t *frame, size_t len)
+{
+	uint64_t until_ms = now_ms() + PATIENCE_MS;
+	size_t total = 0;
+
+	while (now_ms() < until_ms && put(fd, frame, len)) {
+		total += len;
+		if (sockbeatd_stat_wait(&self->d, "", "bytes_in", total) != total)
+			return 0;
+		if (sockbeatd_stat(&self->d, "", "bytes_out") < total)
+			return total;
+	}
+	return 0;
+}
+
 /* Whether a file has some text, as soon as it does. */
 static inline bool file_wait(const char *path, const char *text)
 {
