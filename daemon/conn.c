@@ -258,6 +258,7 @@ static enum conn_state end_of_input(struct reactor *r, struct conn *c, enum clos
 		return CONN_CLOSED;
 	}
 	c->at_end = true;
+	c->owes_read = false;
 	c->end_cause = cause;
 	c->is_paused = true;
 	reactor_watch(r, c);

@@ -96,6 +96,8 @@ struct conn_buf {
  * @is_paused: not read from until @out is drained
  * @reads_on: to be read until nothing is there: epoll said that the end of the
  *	      stream is in sight, or an urgent byte, where a read ends early
+ * @owes_read: of a reactor that drains: what arrived may lie unread behind what
+ *	       it was stalled by
  * @is_lingering: drained, waits for the peer to end too
  * @at_end: nothing more is read, be it that nothing comes; what was asked for is
  *	    still answered
@@ -117,6 +119,7 @@ struct conn {
 	uint64_t window_ms;
 	uint32_t n_line : 20;	/* max_client_jobs fits */
 	uint32_t end_cause : 8;
+	bool owes_read : 1;
 	uint32_t frames;
 	uint32_t counted;
 	uint32_t stall_ms;

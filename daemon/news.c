@@ -149,9 +149,12 @@ static bool heartbeat_waits(struct reactor *r, struct conn *c,
 		return stalled_waits(r, c);
 	if (ended_waits(r, c))
 		return true;
-	/* Its heartbeats are not read any more; the drain has an end of its own. */
+	/* Its heartbeats are not read any more, or not yet; the drain has an end of its
+	 * own.
+	 */
 	if (r->draining)
-		return r->config->source == SOCKBEAT_SOURCE_BEAT;
+		return r->config->source == SOCKBEAT_SOURCE_BEAT ||
+		       (c->owes_read && stalled_waits(r, c));
 	if (resumed_waits(r, c) || unread_waits(r, c, event))
 		return true;
 	if (r->config->source == SOCKBEAT_SOURCE_ACTIVITY || c->is_paused)
