@@ -57,10 +57,10 @@ static inline int start_limited(FIXTURE_DATA(daemon) *self, const FIXTURE_VARIAN
 	}
 #define START(...)	START_LIMITED(0, __VA_ARGS__)
 
-static inline int client(FIXTURE_DATA(daemon) *self)
+static inline int client_at(const char *address, uint16_t port)
 {
 	struct timeval patience = { .tv_sec = PATIENCE_MS / 1000 };
-	int fd = tcp_connect(AF_INET, "127.0.0.1", self->d.port), on = 1;
+	int fd = tcp_connect(AF_INET, address, port), on = 1;
 
 	if (fd >= 0) {
 		setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
@@ -68,6 +68,11 @@ static inline int client(FIXTURE_DATA(daemon) *self)
 		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	}
 	return fd;
+}
+
+static inline int client(FIXTURE_DATA(daemon) *self)
+{
+	return client_at("127.0.0.1", self->d.port);
 }
 
 static inline bool put(int fd, const void *data, size_t len)
