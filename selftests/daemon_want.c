@@ -176,6 +176,37 @@ TEST_F(daemon, watches_come_back)
 	}
 }
 
+/* The module has room for the first of them; log and statistics say of all why not. */
+TEST_F(daemon, reactors_have_one_engine)
+{
+	char text[4096], max[32];
+	int err, fd;
+
+	if (!on_kernel())
+		SKIP(return, "without the module there is but one engine");
+	if (!getenv("SOCKBEAT_TEST_MACHINE"))
+		SKIP(return, "limits all users of the module: only with SOCKBEAT_TEST_MACHINE=1");
+	snprintf(max, sizeof(max), "%ld", param_read("max_peers_per_user"));
+	ASSERT_EQ(0, param_write("max_peers_per_user", "150"));
+	setenv("SOCKBEAT_TEST_ENGINE", "auto", 1);
+	err = start_limited(self, variant, 0, (const char *const[]){
+		"reactors=2", "pool_slots=100", "probe_after_ms=1000", NULL });
+	ASSERT_EQ(0, param_write("max_peers_per_user", max));
+	ASSERT_EQ(0, err) TH_LOG("%s", self->d.log);
+	EXPECT_NE(NULL, strstr(self->d.log, "the builtin engine sends no probes"));
+	snprintf(text, sizeof(text), "%s", strstr(self->d.log, " started "));
+	EXPECT_NE(NULL, strstr(text, " engine=builtin "));
+	EXPECT_NE(NULL, strstr(text, "max_peers_per_user"));
+	ASSERT_EQ(0, sockbeatd_stats(&self->d, text, sizeof(text)));
+	EXPECT_NE(NULL, strstr(text, "\"engine\":\"builtin\""));
+	EXPECT_NE(NULL, strstr(text, "max_peers_per_user"));
+	for (int i = 0; i < 20; i++) {
+		fd = client(self);
+		EXPECT_TRUE(is_served(fd));
+		close(fd);
+	}
+}
+
 /* From now on, of this process and of those that it starts. */
 static bool forbid_accept(void)
 {
