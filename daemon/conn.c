@@ -250,6 +250,42 @@ static int feed(struct reactor *r, struct conn *c, const uint8_t *data, size_t l
 	return 0;
 }
 
+/* No more is read: end, but not before what the client asked for is sent. */
+static enum conn_state end_of_input(struct reactor *r, struct conn *c, enum close_cause cause)
+{
+	if (conn_is_idle(c)) {
+		reactor_close(r, c, cause);
+		return CONN_CLOSED;
+	}
+	c->at_end = true;
+	c->owes_read = false;
+	c->end_cause = cause;
+	c->is_paused = true;
+	reactor_watch(r, c);
+	return CONN_WAITING;
+}
+
+/* What was right before a bad frame is answered; for who floods us, or when we have
+ * no room, nothing more is done.
+ */
+static bool is_bad_frame(enum close_cause cause)
+{
+	return cause == CLOSE_BAD_LENGTH || cause == CLOSE_BAD_CRC ||
+	       cause == CLOSE_BAD_TYPE || cause == CLOSE_BAD_REQUEST;
+}
+
+/* The service does not go on with what a client sent. */
+static enum conn_state end_by_service(struct reactor *r, struct conn *c, enum close_cause cause)
+{
+	if (!is_bad_frame(cause)) {
+		reactor_close(r, c, cause);
+		return CONN_CLOSED;
+	}
+	begun_stop(r, c);
+	buf_free(&c->in);
+	return end_of_input(r, c, cause);
+}
+
 /**
  * conn_feed_kept - hand what was kept to the service again
  * @r: the connection's reactor
@@ -265,24 +301,9 @@ enum conn_state conn_feed_kept(struct reactor *r, struct conn *c)
 	c->in = NULL;
 	err = kept ? feed(r, c, kept->data, kept->end) : 0;
 	buf_free(&kept);
-	if (err) {
-		reactor_close(r, c, -err);
-		return CONN_CLOSED;
-	}
+	if (err)
+		return end_by_service(r, c, -err);
 	settle(c);
-	reactor_watch(r, c);
-	return CONN_WAITING;
-}
-
-/* The peer sends no more: end, but not before what it asked for is sent. */
-static enum conn_state end_of_stream(struct reactor *r, struct conn *c)
-{
-	if (conn_is_idle(c)) {
-		reactor_close(r, c, CLOSE_PEER_CLOSE);
-		return CONN_CLOSED;
-	}
-	c->at_end = true;
-	c->is_paused = true;
 	reactor_watch(r, c);
 	return CONN_WAITING;
 }
@@ -305,7 +326,7 @@ enum conn_state conn_on_readable(struct reactor *r, struct conn *c)
 		int err;
 
 		if (!len)
-			return end_of_stream(r, c);
+			return end_of_input(r, c, CLOSE_PEER_CLOSE);
 		if (len < 0 && would_block(errno))
 			return CONN_WAITING;
 		if (len < 0) {
@@ -315,10 +336,8 @@ enum conn_state conn_on_readable(struct reactor *r, struct conn *c)
 		r->counters.bytes_in += len;
 		c->read_ms = reactor_now_ms();
 		err = feed(r, c, r->buf, len);
-		if (err) {
-			reactor_close(r, c, -err);
-			return CONN_CLOSED;
-		}
+		if (err)
+			return end_by_service(r, c, -err);
 		settle(c);
 		if ((size_t)len < sizeof(r->buf) && !c->reads_on)
 			return CONN_WAITING;
@@ -355,15 +374,16 @@ enum conn_state conn_on_writable(struct reactor *r, struct conn *c)
 	}
 
 	buf_free(&c->out);
-	settle(c);
+	/* A bad frame is never done with, so the kernel answers nothing behind it. */
 	if (c->at_end) {
 		if (!conn_is_idle(c)) {
 			reactor_watch(r, c);
 			return CONN_WAITING;
 		}
-		reactor_close(r, c, CLOSE_PEER_CLOSE);
+		reactor_close(r, c, c->end_cause);
 		return CONN_CLOSED;
 	}
+	settle(c);
 	/* While it was not read from, a frame could not become complete. */
 	if (c->is_paused && c->in && !c->is_stalled)
 		begun_start(r, c);

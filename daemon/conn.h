@@ -75,7 +75,8 @@ struct conn_buf {
  *	   complete, which one that is stalled never has
  * @source: what its address has, or NULL
  * @line: jobs that follow the one that is with the pool
- * @n_line: number of them
+ * @n_line: number of them, at most max_client_jobs
+ * @end_cause: while @at_end: what to count its end as
  * @window_ms: from when on @frames were counted
  * @frames: frames since @window_ms, for max_frames_per_s
  * @counted: how many of them are kept in @in until it is not stalled any more
@@ -95,8 +96,11 @@ struct conn_buf {
  * @is_paused: not read from until @out is drained
  * @reads_on: to be read until nothing is there: epoll said that the end of the
  *	      stream is in sight, or an urgent byte, where a read ends early
+ * @owes_read: of a reactor that drains: what arrived may lie unread behind what
+ *	       it was stalled by
  * @is_lingering: drained, waits for the peer to end too
- * @at_end: all was read up to there; what waits in @out is still sent
+ * @at_end: nothing more is read, be it that nothing comes; what was asked for is
+ *	    still answered
  * @was_held: of the slot: its last client's quarantine is over, but a worker
  *	      still has it
  */
@@ -113,7 +117,9 @@ struct conn {
 	struct address_use *source;
 	struct job_list line;
 	uint64_t window_ms;
-	uint32_t n_line;
+	uint32_t n_line : 20;	/* max_client_jobs fits */
+	uint32_t end_cause : 8;
+	bool owes_read : 1;
 	uint32_t frames;
 	uint32_t counted;
 	uint32_t stall_ms;
@@ -143,7 +149,9 @@ struct conn {
  *	      used; when fewer than @len, *@need says how many bytes from there
  *	      on it wants to see next time, or the connection was stalled and
  *	      so many make up the frame that did it.
- *	      -cause ends it, for any cause but CLOSE_PEER_CLOSE, which is 0.
+ *	      -cause ends it, for any cause but CLOSE_PEER_CLOSE, which is 0; when
+ *	      the client sent what it should not have, what was asked for before is
+ *	      answered first.
  * @writable: all that had to wait was sent
  *
  * Any but @readable may be NULL.

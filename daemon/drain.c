@@ -28,8 +28,21 @@ static bool is_quiet(const struct conn *c)
 	return !reactor_unread_bytes(c) && !unacked;
 }
 
+/* Read what has arrived, and then no more. Where a request has to wait for room the rest
+ * is read when all before it is answered.
+ */
+static enum conn_state read_arrived(struct reactor *r, struct conn *c)
+{
+	if (conn_is_read(c) && reactor_read_arrived(r, c) == CONN_CLOSED)
+		return CONN_CLOSED;
+	c->owes_read = c->is_stalled;
+	c->is_paused = true;
+	reactor_watch(r, c);
+	return CONN_WAITING;
+}
+
 /**
- * drain_check - close a connection if all that it asked for was answered
+ * drain_check - close a connection if all that it had asked for was answered
  * @r: the reactor, which is draining
  * @c: the connection
  *
@@ -43,6 +56,11 @@ static bool is_quiet(const struct conn *c)
  */
 bool drain_check(struct reactor *r, struct conn *c)
 {
+	if (c->owes_read && conn_is_idle(c)) {
+		c->is_paused = false;
+		if (read_arrived(r, c) == CONN_CLOSED)
+			return true;
+	}
 	if (!conn_is_idle(c) || c->is_lingering)
 		return false;
 	if (is_quiet(c)) {
@@ -60,13 +78,10 @@ bool drain_check(struct reactor *r, struct conn *c)
 
 static void begin_one(struct reactor *r, struct conn *c)
 {
-	/* From here on nothing but this function reads for the service. */
+	/* From here on nothing but this file reads for the service. */
 	reactor_leave_ready(r, c);
-	if (conn_is_read(c) && reactor_read_arrived(r, c) == CONN_CLOSED)
-		return;
-	c->is_paused = true;
-	reactor_watch(r, c);
-	drain_check(r, c);
+	if (read_arrived(r, c) != CONN_CLOSED)
+		drain_check(r, c);
 }
 
 /**

@@ -191,7 +191,7 @@ static void answer(struct reactor *r, struct conn *c, const struct job *job)
 	else if (r->draining)
 		drain_check(r, c);
 	else if (c->at_end && conn_is_idle(c))
-		reactor_close(r, c, CLOSE_PEER_CLOSE);
+		reactor_close(r, c, c->end_cause);
 }
 
 /**

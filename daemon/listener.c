@@ -70,9 +70,9 @@ int listener_watch(struct reactor *r, bool on)
 			.data.u64 = REACTOR_MARK_LISTEN + i,
 		};
 
-		/* After a failure some may be as wanted already. */
+		/* After a failure some are off already. */
 		if (epoll_ctl(r->epoll_fd, on ? EPOLL_CTL_ADD : EPOLL_CTL_DEL,
-			      r->listen_fd[i], &event) && errno != EEXIST && errno != ENOENT)
+			      r->listen_fd[i], &event) && errno != ENOENT)
 			return -errno;
 	}
 	return 0;
@@ -110,10 +110,15 @@ void listener_resume(struct reactor *r)
 {
 	if (!r->accept_paused || r->draining)
 		return;
-	if ((r->config->when_full == CONFIG_FULL_WAIT && is_full(r)) || listener_watch(r, true))
-		r->accept_retry_ms = reactor_now_ms() + ACCEPT_RETRY_MS;
-	else
-		r->accept_paused = false;
+	if (r->config->when_full != CONFIG_FULL_WAIT || !is_full(r)) {
+		if (!listener_watch(r, true)) {
+			r->accept_paused = false;
+			return;
+		}
+		/* What is watched, and not served before all are, would keep us awake. */
+		listener_watch(r, false);
+	}
+	r->accept_retry_ms = reactor_now_ms() + ACCEPT_RETRY_MS;
 }
 
 /* Count a client that is about to come, unless there are too many: then why it

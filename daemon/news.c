@@ -3,8 +3,10 @@
  * What the session says of its peers: who fell silent and may have to go, whose
  * slot is free or held, and whether the guard keeps them all.
  */
+#define _GNU_SOURCE
 #include <errno.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <string.h>
 
 #include "log.h"
@@ -42,6 +44,14 @@ static bool is_kept_waiting(const struct conn *c)
 	return reactor_unread_bytes(c) || (c->in && c->in->end > c->in->need);
 }
 
+/* Whether a client has ended its side, which no count of bytes tells. */
+static bool has_ended(const struct conn *c)
+{
+	struct pollfd pfd = { .fd = c->fd, .events = POLLRDHUP };
+
+	return poll(&pfd, 1, 0) == 1 && (pfd.revents & POLLRDHUP);
+}
+
 /* Say of a client that it was heard. Where the session counts nothing but TCP's
  * payload it is made to count both, and goes on to: nobody says so but this
  * function, and any payload of later is the newer of the two. Where only heartbeats
@@ -63,12 +73,23 @@ static void vouch_for(struct reactor *r, struct conn *c)
 		log_error("set reactor=%u error=\"%s\"", r->index, sockbeat_strerror(r->sb));
 }
 
-/* A client that is stalled cannot be heard: once its window is full there is no
- * payload either, however long our work for it takes.
+/* A client that is stalled cannot be heard: once its window is full, or its side has
+ * ended, there is no payload either, however long our work for it takes.
  */
 static bool stalled_waits(struct reactor *r, struct conn *c)
 {
-	if (!is_kept_waiting(c))
+	if (!is_kept_waiting(c) && !has_ended(c))
+		return false;
+	vouch_for(r, c);
+	return true;
+}
+
+/* Nor can who has ended its side, as long as we work for it. Once it has only to take
+ * the answers, it has to.
+ */
+static bool ended_waits(struct reactor *r, struct conn *c)
+{
+	if (!c->has_job || !has_ended(c))
 		return false;
 	vouch_for(r, c);
 	return true;
@@ -126,9 +147,14 @@ static bool heartbeat_waits(struct reactor *r, struct conn *c,
 	/* What a client sent while we would not read is no silence. */
 	if (c->is_stalled)
 		return stalled_waits(r, c);
-	/* Its heartbeats are not read any more; the drain has an end of its own. */
+	if (ended_waits(r, c))
+		return true;
+	/* Its heartbeats are not read any more, or not yet; the drain has an end of its
+	 * own.
+	 */
 	if (r->draining)
-		return r->config->source == SOCKBEAT_SOURCE_BEAT;
+		return r->config->source == SOCKBEAT_SOURCE_BEAT ||
+		       (c->owes_read && stalled_waits(r, c));
 	if (resumed_waits(r, c) || unread_waits(r, c, event))
 		return true;
 	if (r->config->source == SOCKBEAT_SOURCE_ACTIVITY || c->is_paused)

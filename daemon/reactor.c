@@ -304,24 +304,6 @@ void reactor_join(struct reactor *r)
 	pthread_join(r->thread, NULL);
 }
 
-static int open_listeners(struct reactor *r, struct config *config)
-{
-	for (uint32_t i = 0; i < config->n_listen; i++) {
-		char text[ADDRESS_CHARS];
-		int fd = listener_open(&config->listen[i]);
-
-		address_format(&config->listen[i], text);
-		if (fd < 0) {
-			log_error("listen address=%s error=\"%s\"", text, strerror(-fd));
-			return fd;
-		}
-		r->listen_fd[i] = fd;
-		if (!r->index)
-			log_info("listening address=%s", text);
-	}
-	return listener_watch(r, true);
-}
-
 static int set_profile(struct reactor *r)
 {
 	const char *name = config_word("profile", r->config->profile);
@@ -333,14 +315,18 @@ static int set_profile(struct reactor *r)
 	/* A guard knows of a silence that was found late. */
 	r->acts_alone = sockbeat_engine(r->sb) == SOCKBEAT_ENGINE_BUILTIN &&
 			!r->config->guard_percent;
-	if (r->config->probe_after_ms && !r->is_offloading && !r->index)
+	profile.min_interval_ms = r->config->min_heartbeat_interval_ms;
+	return sockbeat_profile_set(r->sb, REACTOR_PROFILE, &profile);
+}
+
+static void warn_of_probes(const struct reactor *r)
+{
+	if (r->config->probe_after_ms && !r->is_offloading)
 		log_warning("probe_after_ms is of no use: %s",
 			    r->config->offload == CONFIG_OFFLOAD_OFF ? "offload is off" :
 			    "the builtin engine sends no probes");
-	if (r->config->probe_after_ms >= r->config->timeout_ms && !r->index)
+	if (r->config->probe_after_ms >= r->config->timeout_ms)
 		log_warning("probe_after_ms is of no use: timeout_ms is not longer");
-	profile.min_interval_ms = r->config->min_heartbeat_interval_ms;
-	return sockbeat_profile_set(r->sb, REACTOR_PROFILE, &profile);
 }
 
 static int open_session(struct reactor *r)
@@ -405,10 +391,9 @@ static int open_epoll(struct reactor *r)
 }
 
 /**
- * reactor_create - make a reactor that does not run yet
+ * reactor_create - make a reactor that has a session, and neither listens nor runs yet
  * @rp: set to it, or to NULL
- * @config: the settings, used as long as the reactor lives; reactor 0 replaces
- *	    listening ports of 0 by those that the kernel chose
+ * @config: the settings, used as long as the reactor lives
  * @shared: what all reactors have in common
  * @index: number of this one
  *
@@ -416,7 +401,7 @@ static int open_epoll(struct reactor *r)
  *
  * Return: 0 or a negative errno.
  */
-int reactor_create(struct reactor **rp, struct config *config,
+int reactor_create(struct reactor **rp, const struct config *config,
 		   struct reactor_shared *shared, unsigned int index)
 {
 	struct reactor *r = calloc(1, sizeof(*r));
@@ -451,13 +436,41 @@ int reactor_create(struct reactor **rp, struct config *config,
 		if (err)
 			log_error("reactor reactor=%u error=\"%s\"", index, strerror(-err));
 	}
-	if (!err)
-		err = open_listeners(r, config);
 	if (err) {
 		reactor_destroy(r);
 		*rp = NULL;
 	}
 	return err;
+}
+
+/**
+ * reactor_listen - have a reactor listen, once its engine is settled
+ * @r: the reactor, which does not run yet
+ * @config: its settings; reactor 0 replaces listening ports of 0 by those that the
+ *	    kernel chose
+ *
+ * What fails is logged.
+ *
+ * Return: 0 or a negative errno.
+ */
+int reactor_listen(struct reactor *r, struct config *config)
+{
+	if (!r->index)
+		warn_of_probes(r);
+	for (uint32_t i = 0; i < config->n_listen; i++) {
+		char text[ADDRESS_CHARS];
+		int fd = listener_open(&config->listen[i]);
+
+		address_format(&config->listen[i], text);
+		if (fd < 0) {
+			log_error("listen address=%s error=\"%s\"", text, strerror(-fd));
+			return fd;
+		}
+		r->listen_fd[i] = fd;
+		if (!r->index)
+			log_info("listening address=%s", text);
+	}
+	return listener_watch(r, true);
 }
 
 static void close_fd(int fd)

@@ -62,6 +62,7 @@ struct reactor_shared {
 	struct address_limit addresses;
 	atomic_bool stop;
 	struct work *work;
+	const char *engine_reason;	/* why it is the engine that all have */
 };
 
 /**
@@ -169,8 +170,9 @@ static inline void reactor_leave_ready(struct reactor *r, struct conn *c)
 }
 
 /* reactor.c */
-int reactor_create(struct reactor **rp, struct config *config,
+int reactor_create(struct reactor **rp, const struct config *config,
 		   struct reactor_shared *shared, unsigned int index);
+int reactor_listen(struct reactor *r, struct config *config);
 int reactor_start(struct reactor *r);
 void reactor_wake(struct reactor *r);
 void reactor_read(struct reactor *r, struct conn *c);

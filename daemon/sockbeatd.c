@@ -170,12 +170,15 @@ static void run_main(int signal_fd, int stats_fd, struct reactor *const *reactor
 	log_info("stopping signal=%s", sigabbrev_np(signal));
 }
 
-static void log_start(const struct config *config, const struct sockbeat *sb)
+static bool has_kernel(const struct reactor *r)
 {
-	bool kernel = sockbeat_engine(sb) == SOCKBEAT_ENGINE_KERNEL;
+	return sockbeat_engine(r->sb) == SOCKBEAT_ENGINE_KERNEL;
+}
 
+static void log_start(const struct config *config, const struct reactor *r)
+{
 	log_info("started engine=%s reason=\"%s\" reactors=%u epoll=%s timeout_ms=%u source=%s recycle_delay_ms=%u workers=%u",
-		 kernel ? "kernel" : "builtin", sockbeat_engine_reason(sb), config->reactors,
+		 has_kernel(r) ? "kernel" : "builtin", r->shared->engine_reason, config->reactors,
 		 config_word("epoll", config->epoll), config->timeout_ms,
 		 config_word("source", config->source), config->recycle_delay_ms, config->workers);
 }
@@ -193,6 +196,30 @@ static void log_end(struct reactor *const *reactors, unsigned int n)
 		 accepted, silent, drained);
 }
 
+/* With engine=auto the module may have had room for the first ones only: what is said of
+ * one would not hold for all then, so none has it.
+ */
+static int settle_engine(struct config *config, struct reactor_shared *shared,
+			 struct reactor **reactors)
+{
+	const struct reactor *tells = reactors[0];
+	int err = 0;
+
+	for (unsigned int i = 0; i < config->reactors && has_kernel(tells); i++)
+		tells = reactors[i];
+	shared->engine_reason = sockbeat_engine_reason(tells->sb);
+	if (has_kernel(tells))
+		return 0;
+	config->engine = SOCKBEAT_ENGINE_BUILTIN;
+	for (unsigned int i = 0; i < config->reactors && !err; i++) {
+		if (!has_kernel(reactors[i]))
+			continue;
+		reactor_destroy(reactors[i]);
+		err = reactor_create(&reactors[i], config, shared, i);
+	}
+	return err;
+}
+
 /* Make and start all reactors; *n says how many run, also for an error. */
 static int start(struct config *config, struct reactor_shared *shared,
 		 struct reactor **reactors, unsigned int *n)
@@ -204,6 +231,11 @@ static int start(struct config *config, struct reactor_shared *shared,
 		if (err)
 			return err;
 	}
+	err = settle_engine(config, shared, reactors);
+	for (unsigned int i = 0; i < config->reactors && !err; i++)
+		err = reactor_listen(reactors[i], config);
+	if (err)
+		return err;
 	err = work_start(shared->work, config->workers, config->work_queue, reactors,
 			 config->reactors);
 	if (err) {
@@ -235,7 +267,7 @@ static int serve(struct config *config, int signal_fd, int stats_fd)
 	else
 		err = start(config, &shared, reactors, &n);
 	if (!err) {
-		log_start(config, reactors[0]->sb);
+		log_start(config, reactors[0]);
 		notify("READY=1");
 		run_main(signal_fd, stats_fd, reactors, n);
 	}

@@ -156,7 +156,7 @@ static json_t *to_json(const struct reactor_snapshot *total, struct reactor *con
 	json_object_set_new(all, "engine",
 			    json_string(sockbeat_engine(sb) == SOCKBEAT_ENGINE_KERNEL ?
 					"kernel" : "builtin"));
-	json_object_set_new(all, "engine_reason", json_string(sockbeat_engine_reason(sb)));
+	json_object_set_new(all, "engine_reason", json_string(reactors[0]->shared->engine_reason));
 	json_object_set_new(all, "reactors", json_integer(n_reactors));
 	json_object_set_new(all, "connections", json_integer(total->counters.connections));
 #define X(name) json_object_set_new(all, #name, json_integer(total->counters.name));

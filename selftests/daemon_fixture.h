@@ -57,10 +57,10 @@ static inline int start_limited(FIXTURE_DATA(daemon) *self, const FIXTURE_VARIAN
 	}
 #define START(...)	START_LIMITED(0, __VA_ARGS__)
 
-static inline int client(FIXTURE_DATA(daemon) *self)
+static inline int client_at(const char *address, uint16_t port)
 {
 	struct timeval patience = { .tv_sec = PATIENCE_MS / 1000 };
-	int fd = tcp_connect(AF_INET, "127.0.0.1", self->d.port), on = 1;
+	int fd = tcp_connect(AF_INET, address, port), on = 1;
 
 	if (fd >= 0) {
 		setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
@@ -68,6 +68,11 @@ static inline int client(FIXTURE_DATA(daemon) *self)
 		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	}
 	return fd;
+}
+
+static inline int client(FIXTURE_DATA(daemon) *self)
+{
+	return client_at("127.0.0.1", self->d.port);
 }
 
 static inline bool put(int fd, const void *data, size_t len)
@@ -131,6 +136,25 @@ static inline size_t fill(FIXTURE_DATA(daemon) *self, int fd, const uint8_t *fra
 		if (sent > 0)
 			total += sent;
 		else if (sockbeatd_stat(&self->d, "", "queue_pauses") > 0)
+			return total;
+	}
+	return 0;
+}
+
+/* Send frames without reading answers until some of these wait in the server, which
+ * reads on: max_queue_bytes has to allow it. Returns how many bytes were sent, and
+ * have arrived.
+ */
+static inline size_t fill_queue(FIXTURE_DATA(daemon) *self, int fd, const uint8_t *frame, size_t len)
+{
+	uint64_t until_ms = now_ms() + PATIENCE_MS;
+	size_t total = 0;
+
+	while (now_ms() < until_ms && put(fd, frame, len)) {
+		total += len;
+		if (sockbeatd_stat_wait(&self->d, "", "bytes_in", total) != total)
+			return 0;
+		if (sockbeatd_stat(&self->d, "", "bytes_out") < total)
 			return total;
 	}
 	return 0;

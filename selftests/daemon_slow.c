@@ -440,4 +440,61 @@ TEST_F(daemon, silent_just_after_a_wait)
 	close(fd);
 }
 
+#define LINE_SLEEP_MS	(is_slow() ? 12000 : 2000)
+
+/* Who has ended its side can say nothing more, and is not silent while it waits. */
+TEST_F(daemon, ended_and_waits_for_a_job)
+{
+	uint8_t frame[SLEEP_BYTES];
+	int fd;
+
+	START(LINE_TIMEOUT, LINE_ACT_AFTER);
+	fd = client(self);
+	ASSERT_TRUE(ask(fd, LINE_SLEEP_MS, "long", frame));
+	ASSERT_EQ(0, shutdown(fd, SHUT_WR));
+	EXPECT_TRUE(expect(fd, frame, sizeof(frame)));
+	EXPECT_TRUE(expect_end(fd));
+	EXPECT_EQ(1, closed(self, "peer_close"));
+	EXPECT_EQ(0, closed(self, "silent"));
+	close(fd);
+}
+
+/* The same where the end lies behind requests that wait in line. */
+TEST_F(daemon, ended_and_waits_in_line)
+{
+	uint8_t frame[3][SLEEP_BYTES];
+	int fd;
+
+	START(LINE_TIMEOUT, LINE_ACT_AFTER, "max_client_jobs=1");
+	fd = client(self);
+	ASSERT_TRUE(ask(fd, LINE_SLEEP_MS, "long", frame[0]));
+	ASSERT_TRUE(work_reaches(self, "running", 1));
+	ASSERT_TRUE(ask(fd, 0, "line", frame[1]) && ask(fd, 0, "stalls", frame[2]));
+	ASSERT_EQ(3 * SLEEP_BYTES,
+		  sockbeatd_stat_wait(&self->d, "", "bytes_in", 3 * SLEEP_BYTES));
+	ASSERT_EQ(0, shutdown(fd, SHUT_WR));
+	for (int i = 0; i < 3; i++) {
+		EXPECT_TRUE(expect(fd, frame[i], SLEEP_BYTES)) TH_LOG("job %d", i);
+	}
+	EXPECT_TRUE(expect_end(fd));
+	EXPECT_EQ(1, closed(self, "peer_close"));
+	EXPECT_EQ(0, closed(self, "silent"));
+	close(fd);
+}
+
+/* Once it has only to take its answers, and does not, it is silent like any other. */
+TEST_F(daemon, ended_and_takes_nothing)
+{
+	static uint8_t echo[60000];
+	size_t len = wire_echo(echo, sizeof(echo) - 8, 1);
+	int fd;
+
+	START(LINE_TIMEOUT, LINE_ACT_AFTER, "max_queue_bytes=100000000");
+	fd = client(self);
+	ASSERT_LT(0, fill_queue(self, fd, echo, len));
+	ASSERT_EQ(0, shutdown(fd, SHUT_WR));
+	EXPECT_EQ(1, sockbeatd_stat_wait(&self->d, "closed", "silent", 1));
+	close(fd);
+}
+
 TEST_HARNESS_MAIN

@@ -182,6 +182,90 @@ TEST_F(daemon, sigterm_answers_a_backlog)
 	EXPECT_EQ(0, sockbeatd_wait(&self->d));
 }
 
+/* Also where reading it has to wait for requests that wait in line: more than one read
+ * has.
+ */
+TEST_F(daemon, sigterm_answers_a_long_line)
+{
+	enum { FRAME = 512, FRAMES = 240 };
+	const uint8_t *bodies = backlog();
+	static uint8_t frames[FRAMES * FRAME];
+	int fd, i;
+
+	START("drain_timeout_ms=20000");
+	for (i = 0; i < FRAMES; i++)
+		wire_sleep(frames + i * FRAME, 0, bodies + i, FRAME - 12);
+	fd = client(self);
+	ASSERT_TRUE(is_served(fd));
+	ASSERT_TRUE(stop(self));
+	ASSERT_TRUE(put(fd, frames, sizeof(frames)));
+	ASSERT_EQ(0, kill(self->d.pid, SIGTERM));
+	ASSERT_EQ(0, kill(self->d.pid, SIGCONT));
+	for (i = 0; i < FRAMES; i++) {
+		ASSERT_TRUE(expect(fd, frames + i * FRAME, FRAME)) TH_LOG("answer %d", i);
+	}
+	EXPECT_TRUE(expect_end(fd));
+	close(fd);
+	EXPECT_EQ(0, sockbeatd_wait(&self->d));
+}
+
+/* What lies unread behind a line when the end comes, also when it does so for longer than
+ * its client may be silent.
+ */
+TEST_F(daemon, sigterm_answers_behind_a_line)
+{
+	uint8_t frame[3][SLEEP_BYTES], behind[100 * SLEEP_BYTES];
+	size_t len = 0;
+	int fd;
+
+	START("drain_timeout_ms=30000", is_slow() ? "timeout_ms=3000" : "timeout_ms=500",
+	      "max_client_jobs=1");
+	fd = client(self);
+	while (len < sizeof(behind))
+		len += wire_sleep(behind + len, 0, "0123456789abcdef", TOKEN_BYTES);
+	ASSERT_TRUE(ask(fd, is_slow() ? 5000 : 1000, "first", frame[0]));
+	ASSERT_TRUE(work_reaches(self, "running", 1));
+	ASSERT_TRUE(ask(fd, 0, "line", frame[1]));
+	ASSERT_TRUE(ask(fd, is_slow() ? 8000 : 1500, "stalls", frame[2]));
+	ASSERT_EQ(3 * SLEEP_BYTES,
+		  sockbeatd_stat_wait(&self->d, "", "bytes_in", 3 * SLEEP_BYTES));
+	ASSERT_TRUE(put(fd, behind, len));
+	ASSERT_EQ(0, kill(self->d.pid, SIGTERM));
+	for (int i = 0; i < 3; i++) {
+		ASSERT_TRUE(expect(fd, frame[i], SLEEP_BYTES)) TH_LOG("job %d", i);
+	}
+	EXPECT_TRUE(expect(fd, behind, len));
+	EXPECT_TRUE(expect_end(fd));
+	close(fd);
+	EXPECT_EQ(0, sockbeatd_wait(&self->d));
+}
+
+/* And behind a request that finds no room among those of others. */
+TEST_F(daemon, sigterm_answers_behind_the_work_of_others)
+{
+	uint8_t frame[4][SLEEP_BYTES];
+	int fd, other;
+
+	START("drain_timeout_ms=30000", "workers=1", "work_queue=1", "when_work_full=wait");
+	fd = client(self);
+	other = client(self);
+	ASSERT_TRUE(ask(other, is_slow() ? 5000 : 1000, "other", frame[0]));
+	ASSERT_TRUE(work_reaches(self, "running", 1));
+	ASSERT_TRUE(ask(fd, 0, "waits", frame[1]) && work_reaches(self, "waiting", 1));
+	ASSERT_TRUE(ask(fd, 0, "stalls", frame[2]));
+	ASSERT_EQ(1, sockbeatd_stat_wait(&self->d, "work", "work_pauses", 1));
+	ASSERT_TRUE(ask(fd, 0, "behind", frame[3]));
+	ASSERT_EQ(0, kill(self->d.pid, SIGTERM));
+	for (int i = 1; i < 4; i++) {
+		EXPECT_TRUE(expect(fd, frame[i], SLEEP_BYTES)) TH_LOG("job %d", i);
+	}
+	EXPECT_TRUE(expect_end(fd));
+	EXPECT_TRUE(expect(other, frame[0], SLEEP_BYTES));
+	close(fd);
+	close(other);
+	EXPECT_EQ(0, sockbeatd_wait(&self->d));
+}
+
 /* Many that end in one turn, each for two reasons, are one end each. */
 TEST_F(daemon, many_ends_in_one_turn)
 {

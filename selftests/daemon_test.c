@@ -4,7 +4,7 @@
  * and that a slow reader is bounded and alone.
  */
 #define _GNU_SOURCE
-#include "daemon_fixture.h"
+#include "daemon_work.h"
 
 TEST_F(daemon, heartbeat_is_answered_by_itself)
 {
@@ -112,6 +112,90 @@ TEST_F(daemon, bad_frames_end_the_connection)
 	}
 	EXPECT_TRUE(is_served(other));
 	close(other);
+}
+
+/* A sleep for each of these, and a bad frame, in one write. */
+static void bad_frame_behind(FIXTURE_DATA(daemon) *self, struct __test_metadata *_metadata,
+			     int sleeps)
+{
+	static const struct { const char *cause, *wire; } bad[] = {
+		{ "bad_length", "\0\7\0\0\0\0\0\0" },
+		{ "bad_crc", "\0\10\0\0\0\0\0\1" },
+		{ "bad_type", "\0\10\0\3\0\0\0\0" },
+		{ "bad_request", "\0\10\0\2\0\0\0\0" },
+	};
+	uint8_t wire[3 * SLEEP_BYTES + 8];
+
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		long long before = closed(self, bad[i].cause);
+		int fd = client(self);
+		size_t len = 0;
+
+		for (int n = 0; n < sleeps; n++)
+			len += wire_sleep(wire + len, n ? 0 : 100, "0123456789abcdef", TOKEN_BYTES);
+		memcpy(wire + len, bad[i].wire, 8);
+		ASSERT_TRUE(put(fd, wire, len + 8));
+		EXPECT_TRUE(expect(fd, wire, len)) TH_LOG("%s", bad[i].cause);
+		EXPECT_TRUE(expect_end(fd));
+		EXPECT_EQ(before + 1, closed(self, bad[i].cause)) TH_LOG("%s", bad[i].cause);
+		close(fd);
+	}
+}
+
+/* What is right before it is answered also where that takes time, and where the bad
+ * frame itself is not looked at before.
+ */
+TEST_F(daemon, bad_frame_behind_a_sleep)
+{
+	START("max_client_jobs=1");
+	bad_frame_behind(self, _metadata, 1);
+	bad_frame_behind(self, _metadata, 3);
+}
+
+/* And where the answers wait for the client to take them. */
+TEST_F(daemon, bad_frame_behind_what_waits)
+{
+	static uint8_t echo[60000];
+	size_t len = wire_echo(echo, sizeof(echo) - 8, 1), total;
+	int fd;
+
+	START("max_queue_bytes=100000000");
+	fd = client(self);
+	total = fill_queue(self, fd, echo, len);
+	ASSERT_LT(0, total);
+	ASSERT_TRUE(put(fd, "\0\10\0\3\0\0\0\0", 8));
+	ASSERT_EQ(total + 8, sockbeatd_stat_wait(&self->d, "", "bytes_in", total + 8));
+	for (size_t i = 0; i < total / len; i++) {
+		ASSERT_TRUE(expect(fd, echo, len)) TH_LOG("answer %zu of %zu", i, total / len);
+	}
+	EXPECT_TRUE(expect_end(fd));
+	EXPECT_EQ(1, closed(self, "bad_type"));
+	close(fd);
+}
+
+/* Nothing behind it is, be it by the kernel, once all is sent but what takes time. */
+TEST_F(daemon, nothing_behind_a_bad_frame)
+{
+	static uint8_t echo[60000];
+	size_t len = wire_echo(echo, sizeof(echo) - 8, 1), total;
+	struct pollfd pfd = { .events = POLLIN };
+	uint8_t wire[SLEEP_BYTES + 8];
+
+	START("max_queue_bytes=100000000");
+	pfd.fd = client(self);
+	total = fill_queue(self, pfd.fd, echo, len);
+	ASSERT_LT(0, total);
+	wire_sleep(wire, is_slow() ? 10000 : 2000, "0123456789abcdef", TOKEN_BYTES);
+	wire_header(wire + SLEEP_BYTES, 8, 3, 0);
+	ASSERT_TRUE(put(pfd.fd, wire, sizeof(wire)));
+	for (size_t i = 0; i < total / len; i++) {
+		ASSERT_TRUE(expect(pfd.fd, echo, len)) TH_LOG("answer %zu of %zu", i, total / len);
+	}
+	ASSERT_TRUE(put(pfd.fd, wire_heartbeat, 8));
+	EXPECT_EQ(0, poll(&pfd, 1, 300));
+	EXPECT_EQ(1, sockbeatd_stat_wait(&self->d, "closed", "bad_type", 1));
+	EXPECT_EQ(0, answered(self, "heartbeats"));
+	close(pfd.fd);
 }
 
 TEST_F(daemon, random_bytes)

@@ -4,6 +4,8 @@
  * not be accepted, full disks, a clock that jumps, no room for what the kernel says.
  */
 #define _GNU_SOURCE
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/stat.h>
 #include <linux/capability.h>
 #include <linux/filter.h>
@@ -116,6 +118,93 @@ TEST_F(daemon, files_of_the_machine_come_back)
 	}
 	EXPECT_LE(1, sockbeatd_stat(&self->d, "", "accept_pauses"));
 	close(served);
+}
+
+#define MAX_WATCHES	"/proc/sys/fs/epoll/max_user_watches"
+
+/* Let this user's epoll watch so many more descriptors than it does now. */
+static bool leave_watches(int more)
+{
+	struct epoll_event event = { 0 };
+	int epoll_fd = epoll_create1(EPOLL_CLOEXEC), fd = eventfd(0, EFD_CLOEXEC), n = 0;
+	char text[32];
+
+	/* The first limit under which there is room for ours. */
+	do {
+		snprintf(text, sizeof(text), "%d", n);
+		file_write(MAX_WATCHES, text);
+	} while (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event) && n++ < 1000);
+	close(epoll_fd);
+	close(fd);
+	snprintf(text, sizeof(text), "%d", n - 1 + more);
+	return n <= 1000 && !file_write(MAX_WATCHES, text);
+}
+
+/* Where there are listeners that epoll cannot watch for a while, nobody is accepted
+ * by the others either, nor is it told all the time that somebody waits there.
+ */
+TEST_F(daemon, watches_come_back)
+{
+	struct rlimit limit = { 32, 1024 };
+	char max[32] = "";
+	int fd[60], port;
+
+	if (!getenv("SOCKBEAT_TEST_MACHINE"))
+		SKIP(return, "takes watches away from all: only with SOCKBEAT_TEST_MACHINE=1");
+	ASSERT_TRUE(file_read(MAX_WATCHES, max, sizeof(max)));
+	START_LIMITED(1024, "listen=127.0.0.1:0,127.0.0.2:0");
+	port = number_at(self->d.log, "listening address=127.0.0.2:");
+	ASSERT_EQ(0, prlimit(self->d.pid, RLIMIT_NOFILE, &limit, NULL));
+	for (int i = 0; i < 60; i++) {
+		fd[i] = i % 2 ? client(self) : client_at("127.0.0.2", port);
+		ASSERT_TRUE(put(fd[i], wire_heartbeat, 8));
+	}
+	EXPECT_NE(NULL, log_wait(&self->d, "accept paused"));
+	/* No retry takes some of what is counted while it is. */
+	EXPECT_EQ(0, file_write(MAX_WATCHES, "0"));
+	poll(NULL, 0, 500);
+	EXPECT_TRUE(stop(self));
+	EXPECT_TRUE(leave_watches(1));
+	limit.rlim_cur = 1024;
+	EXPECT_EQ(0, prlimit(self->d.pid, RLIMIT_NOFILE, &limit, NULL));
+	EXPECT_EQ(0, kill(self->d.pid, SIGCONT));
+	EXPECT_FALSE(spins(self->d.pid));
+	ASSERT_EQ(0, file_write(MAX_WATCHES, max));
+	for (int i = 0; i < 60; i++) {
+		ASSERT_TRUE(expect(fd[i], wire_heartbeat, 8)) TH_LOG("client %d", i);
+		close(fd[i]);
+	}
+}
+
+/* The module has room for the first of them; log and statistics say of all why not. */
+TEST_F(daemon, reactors_have_one_engine)
+{
+	char text[4096], max[32];
+	int err, fd;
+
+	if (!on_kernel())
+		SKIP(return, "without the module there is but one engine");
+	if (!getenv("SOCKBEAT_TEST_MACHINE"))
+		SKIP(return, "limits all users of the module: only with SOCKBEAT_TEST_MACHINE=1");
+	snprintf(max, sizeof(max), "%ld", param_read("max_peers_per_user"));
+	ASSERT_EQ(0, param_write("max_peers_per_user", "150"));
+	setenv("SOCKBEAT_TEST_ENGINE", "auto", 1);
+	err = start_limited(self, variant, 0, (const char *const[]){
+		"reactors=2", "pool_slots=100", "probe_after_ms=1000", NULL });
+	ASSERT_EQ(0, param_write("max_peers_per_user", max));
+	ASSERT_EQ(0, err) TH_LOG("%s", self->d.log);
+	EXPECT_NE(NULL, strstr(self->d.log, "the builtin engine sends no probes"));
+	snprintf(text, sizeof(text), "%s", strstr(self->d.log, " started "));
+	EXPECT_NE(NULL, strstr(text, " engine=builtin "));
+	EXPECT_NE(NULL, strstr(text, "max_peers_per_user"));
+	ASSERT_EQ(0, sockbeatd_stats(&self->d, text, sizeof(text)));
+	EXPECT_NE(NULL, strstr(text, "\"engine\":\"builtin\""));
+	EXPECT_NE(NULL, strstr(text, "max_peers_per_user"));
+	for (int i = 0; i < 20; i++) {
+		fd = client(self);
+		EXPECT_TRUE(is_served(fd));
+		close(fd);
+	}
 }
 
 /* From now on, of this process and of those that it starts. */
