@@ -321,6 +321,19 @@ TEST_F(daemon, stop_of_a_busy_client)
 	close(fd);
 }
 
+static bool beat_all(const int *fd, int n)
+{
+	for (int i = 0; i < n; i++) {
+		if (!put(fd[i], wire_heartbeat, 8))
+			return false;
+	}
+	for (int i = 0; i < n; i++) {
+		if (!expect(fd[i], wire_heartbeat, 8))
+			return false;
+	}
+	return true;
+}
+
 /* More than are read in a turn; none sends more before it has its answer. */
 TEST_F(daemon, stop_of_many_clients)
 {
@@ -336,6 +349,9 @@ TEST_F(daemon, stop_of_many_clients)
 	for (i = 0; i < CLIENTS; i++) {
 		fd[i] = client(self);
 		ASSERT_TRUE(is_served(fd[i])) TH_LOG("client %d", i);
+		/* All have come before the first has been silent for too long. */
+		if (i % 100 == 99)
+			ASSERT_TRUE(beat_all(fd, i + 1)) TH_LOG("client %d", i);
 	}
 	ASSERT_TRUE(stop(self));
 	for (i = 0; i < CLIENTS; i++)
