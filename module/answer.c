@@ -43,7 +43,9 @@
 /* Room that options may take of a segment. */
 #define SB_OPTION_BYTES		40
 
-/* Headers that count as a path's MTU, the most: IPv6 with a fragment header, TCP. */
+/* Headers that count as a path's MTU, the most but for options: IPv6 with a fragment
+ * header, TCP.
+ */
 #define SB_HEADER_BYTES		(40 + 8 + 20)
 
 /**
@@ -136,12 +138,13 @@ static bool sb_offload_can_send(const struct sock *sk)
  */
 static u32 sb_offload_room(struct sock *sk)
 {
-	u32 mss = tcp_sk(sk)->mss_cache, mtu;
+	u32 headers = SB_HEADER_BYTES + inet_csk(sk)->icsk_ext_hdr_len;
 	const struct dst_entry *dst = __sk_dst_get(sk);
+	u32 mss = tcp_sk(sk)->mss_cache, mtu;
 
 	mtu = dst ? dst_mtu(dst) : 0;
 	if (dst && mtu != inet_csk(sk)->icsk_pmtu_cookie)
-		mss = min(mss, max_t(u32, mtu, SB_HEADER_BYTES) - SB_HEADER_BYTES);
+		mss = min(mss, max(mtu, headers) - headers);
 	return clamp_t(u32, mss, SB_OPTION_BYTES,
 		       SB_OPTION_BYTES + SB_OFFLOAD_BYTES) - SB_OPTION_BYTES;
 }

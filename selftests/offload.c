@@ -367,19 +367,35 @@ TEST_F(offload, handshake_that_is_deferred)
 	close(raw);
 }
 
-/* A loopback connection whose client has another address than its server. */
-static void pair_from(SELF, const char *addr)
+/* Options in front of each segment that nobody knows and everybody skips. */
+static void send_options(struct __test_metadata *_metadata, int fd, int len)
 {
-	struct sockaddr_in to = { .sin_family = AF_INET }, from = to;
+	uint8_t options[1024] = { 0, len / 8 - 1 };
+	int more;
+
+	for (int at = 2; at < len; at += more) {
+		more = len - at < 257 ? len - at : 257;
+		options[at] = 0x1e;
+		options[at + 1] = more - 2;
+	}
+	ASSERT_EQ(0, setsockopt(fd, SOL_IPV6, IPV6_DSTOPTS, options, len));
+}
+
+/* A loopback connection whose client has another address than its server. */
+static void pair_from(SELF, const char *server, const char *client, int option_bytes)
+{
+	struct sockaddr_in6 to = { .sin6_family = AF_INET6 }, from = to;
 	uint16_t port;
 	int fd;
 
-	fd = tcp_listen(AF_INET, "127.0.0.1", &port);
+	fd = tcp_listen(AF_INET6, server, &port);
 	ASSERT_LE(0, fd);
-	inet_pton(AF_INET, "127.0.0.1", &to.sin_addr);
-	inet_pton(AF_INET, addr, &from.sin_addr);
-	to.sin_port = htons(port);
-	self->pair.client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (option_bytes)
+		send_options(_metadata, fd, option_bytes);
+	ASSERT_EQ(1, inet_pton(AF_INET6, server, &to.sin6_addr));
+	ASSERT_EQ(1, inet_pton(AF_INET6, client, &from.sin6_addr));
+	to.sin6_port = htons(port);
+	self->pair.client = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	ASSERT_EQ(0, bind(self->pair.client, (void *)&from, sizeof(from)));
 	ASSERT_EQ(0, connect(self->pair.client, (void *)&to, sizeof(to)));
 	self->pair.server = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
@@ -400,38 +416,56 @@ static bool is_acknowledged(int fd)
  * segment by its word will be three, of which the network takes the first, and
  * TCP the second.
  */
-TEST_F(offload, path_that_became_narrow)
+static void narrow(SELF, const char *server, const char *client, const char *route, int mtu,
+		   int option_bytes)
 {
-	static const char route[] = "ip route replace table local local 127.0.0.2 dev lo";
-	FIXTURE_DATA(offload) there = { };
 	char beats[125 * HEARTBEAT_BYTES];
 	int one = 1;
 
 	for (int i = 0; i < 125; i++)
 		memcpy(beats + i * HEARTBEAT_BYTES, HEARTBEAT, HEARTBEAT_BYTES);
-	ASSERT_LE(0, netns_new());
 	ASSERT_EQ(0, sh("ip link set lo gso_max_segs 1 && %s initcwnd 1", route));
-	offload_begin(_metadata, &there);
-	tcp_pair_close(&there.pair);
-	pair_from(_metadata, &there, "127.0.0.2");
-	add_with(_metadata, &there, there.pair.server, native.id, &there.handle);
-	stand(_metadata, &there);
-	ASSERT_EQ(0, setsockopt(there.pair.server, SOL_TCP, TCP_NOTSENT_LOWAT, &one, sizeof(one)));
+	offload_begin(_metadata, self);
+	tcp_pair_close(&self->pair);
+	pair_from(_metadata, self, server, client, option_bytes);
+	add_with(_metadata, self, self->pair.server, native.id, &self->handle);
+	stand(_metadata, self);
+	ASSERT_EQ(0, setsockopt(self->pair.server, SOL_TCP, TCP_NOTSENT_LOWAT, &one, sizeof(one)));
 
 	/* Its acknowledgement takes the new path. */
-	ASSERT_EQ(0, sh("%s initcwnd 1 mtu lock 500", route));
-	client_sends(_metadata, &there, beats, 4);
-	ASSERT_TRUE(is_acknowledged(there.pair.client));
-	client_sends(_metadata, &there, beats + 4, sizeof(beats) - 4);
-	ASSERT_TRUE(receives(there.pair.server, beats, sizeof(beats)));
-	ASSERT_FALSE(is_readable(there.pair.client));
-	there.rx += sizeof(beats);
-	there.tx += HEARTBEAT_BYTES;
-	stand(_metadata, &there);
-	ASSERT_EQ(HEARTBEAT_BYTES, send(there.pair.server, HEARTBEAT, HEARTBEAT_BYTES, 0));
-	ASSERT_TRUE(receives(there.pair.client, HEARTBEAT, HEARTBEAT_BYTES));
-	expect_answered(_metadata, &there);
-	offload_end(&there);
+	ASSERT_EQ(0, sh("%s initcwnd 1 mtu lock %d", route, mtu));
+	client_sends(_metadata, self, beats, 4);
+	ASSERT_TRUE(is_acknowledged(self->pair.client));
+	client_sends(_metadata, self, beats + 4, sizeof(beats) - 4);
+	ASSERT_TRUE(receives(self->pair.server, beats, sizeof(beats)));
+	ASSERT_FALSE(is_readable(self->pair.client));
+	self->rx += sizeof(beats);
+	self->tx += HEARTBEAT_BYTES;
+	stand(_metadata, self);
+	ASSERT_EQ(HEARTBEAT_BYTES, send(self->pair.server, HEARTBEAT, HEARTBEAT_BYTES, 0));
+	ASSERT_TRUE(receives(self->pair.client, HEARTBEAT, HEARTBEAT_BYTES));
+	expect_answered(_metadata, self);
+	offload_end(self);
+}
+
+TEST_F(offload, path_that_became_narrow)
+{
+	FIXTURE_DATA(offload) there = { };
+
+	ASSERT_LE(0, netns_new());
+	narrow(_metadata, &there, "::ffff:127.0.0.1", "::ffff:127.0.0.2",
+	       "ip route replace table local local 127.0.0.2 dev lo", 500, 0);
+}
+
+TEST_F(offload, path_that_became_narrow_for_options)
+{
+	FIXTURE_DATA(offload) there = { };
+
+	ASSERT_LE(0, netns_new());
+	/* The address's own route would come before ours. */
+	ASSERT_EQ(0, sh("ip addr add ::2 dev lo nodad && ip -6 route del table local local ::2 dev lo"));
+	narrow(_metadata, &there, "::1", "::2", "ip -6 route replace table local local ::2 dev lo",
+	       1280, 784);
 }
 
 /* Each end takes the other's answers for heartbeats.  It ends when one of them is
