@@ -84,12 +84,12 @@ static bool stalled_waits(struct reactor *r, struct conn *c)
 	return true;
 }
 
-/* Nor can who has ended its side, as long as we work for it. Once it has only to take
- * the answers, it has to.
+/* Nor can who has ended its side, as long as we work for it, or is not read from since
+ * a bad frame. Once it has only to take the answers, it has to.
  */
 static bool ended_waits(struct reactor *r, struct conn *c)
 {
-	if (!c->has_job || !has_ended(c))
+	if (!c->has_job || !(has_ended(c) || (c->at_end && is_kept_waiting(c))))
 		return false;
 	vouch_for(r, c);
 	return true;
@@ -154,7 +154,7 @@ static bool heartbeat_waits(struct reactor *r, struct conn *c,
 	 */
 	if (r->draining)
 		return r->config->source == SOCKBEAT_SOURCE_BEAT ||
-		       (c->owes_read && stalled_waits(r, c));
+		       (c->owes_read && !c->out && stalled_waits(r, c));
 	if (resumed_waits(r, c) || unread_waits(r, c, event))
 		return true;
 	if (r->config->source == SOCKBEAT_SOURCE_ACTIVITY || c->is_paused)

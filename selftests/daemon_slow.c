@@ -482,6 +482,25 @@ TEST_F(daemon, ended_and_waits_in_line)
 	close(fd);
 }
 
+/* Nor is it who goes on to send behind a bad frame, and is not read from for it. */
+TEST_F(daemon, bad_frame_and_more_of_it)
+{
+	struct pollfd pfd = { .events = POLLIN };
+	uint8_t wire[SLEEP_BYTES + 8];
+
+	START(LINE_TIMEOUT, "source=beat");
+	pfd.fd = client(self);
+	wire_sleep(wire, LINE_SLEEP_MS, "0123456789abcdef", TOKEN_BYTES);
+	wire_header(wire + SLEEP_BYTES, 8, 3, 0);
+	ASSERT_TRUE(put(pfd.fd, wire, sizeof(wire)));
+	while (!poll(&pfd, 1, 100))
+		ASSERT_TRUE(put(pfd.fd, wire_heartbeat, 8));
+	EXPECT_TRUE(expect(pfd.fd, wire, SLEEP_BYTES));
+	EXPECT_EQ(1, sockbeatd_stat_wait(&self->d, "closed", "bad_type", 1));
+	EXPECT_EQ(0, closed(self, "silent"));
+	close(pfd.fd);
+}
+
 /* Once it has only to take its answers, and does not, it is silent like any other. */
 TEST_F(daemon, ended_and_takes_nothing)
 {
