@@ -97,7 +97,7 @@ struct conn_buf {
  * @reads_on: to be read until nothing is there: epoll said that the end of the
  *	      stream is in sight, or an urgent byte, where a read ends early
  * @owes_read: of a reactor that drains: what arrived may lie unread behind what
- *	       it was stalled by
+ *	       it was stalled or paused by
  * @is_lingering: drained, waits for the peer to end too
  * @at_end: nothing more is read, be it that nothing comes; what was asked for is
  *	    still answered

@@ -28,14 +28,14 @@ static bool is_quiet(const struct conn *c)
 	return !reactor_unread_bytes(c) && !unacked;
 }
 
-/* Read what has arrived, and then no more. Where a request has to wait for room the rest
- * is read when all before it is answered.
+/* Read what has arrived, and then no more. Where a request or an answer has to wait for
+ * room the rest is read when all before it is answered.
  */
 static enum conn_state read_arrived(struct reactor *r, struct conn *c)
 {
 	if (conn_is_read(c) && reactor_read_arrived(r, c) == CONN_CLOSED)
 		return CONN_CLOSED;
-	c->owes_read = c->is_stalled;
+	c->owes_read = !c->at_end && !conn_is_read(c);
 	c->is_paused = true;
 	reactor_watch(r, c);
 	return CONN_WAITING;

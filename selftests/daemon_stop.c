@@ -266,6 +266,37 @@ TEST_F(daemon, sigterm_answers_behind_the_work_of_others)
 	EXPECT_EQ(0, sockbeatd_wait(&self->d));
 }
 
+/* And behind answers for which there is no room, as their client does not read. */
+TEST_F(daemon, sigterm_answers_behind_a_full_queue)
+{
+	static uint8_t echo[10000];
+	size_t len = wire_echo(echo, sizeof(echo) - 8, 1);
+	uint64_t until_ms = now_ms() + PATIENCE_MS;
+	int fd, other, unacked = 1;
+	size_t sent = 0;
+
+	START("max_queue_bytes=65536", "drain_timeout_ms=20000");
+	fd = client(self);
+	for (int behind = 0; behind < 3; sent += len) {
+		behind += sockbeatd_stat(&self->d, "", "queue_pauses") > 0;
+		ASSERT_TRUE(put(fd, echo, len));
+	}
+	while (unacked && now_ms() < until_ms)
+		ioctl(fd, SIOCOUTQ, &unacked);
+	ASSERT_EQ(0, unacked);
+	ASSERT_GT(sent, sockbeatd_stat(&self->d, "", "bytes_in"));
+	ASSERT_EQ(0, kill(self->d.pid, SIGTERM));
+	/* It has begun when nobody listens. */
+	while ((other = tcp_connect(AF_INET, "127.0.0.1", self->d.port)) >= 0)
+		close(other);
+	for (size_t i = 0; i < sent / len; i++) {
+		ASSERT_TRUE(expect(fd, echo, len)) TH_LOG("answer %zu of %zu", i, sent / len);
+	}
+	EXPECT_TRUE(expect_end(fd));
+	close(fd);
+	EXPECT_EQ(0, sockbeatd_wait(&self->d));
+}
+
 /* Many that end in one turn, each for two reasons, are one end each. */
 TEST_F(daemon, many_ends_in_one_turn)
 {
