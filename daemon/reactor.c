@@ -455,6 +455,8 @@ int reactor_create(struct reactor **rp, const struct config *config,
  */
 int reactor_listen(struct reactor *r, struct config *config)
 {
+	int err;
+
 	if (!r->index)
 		warn_of_probes(r);
 	for (uint32_t i = 0; i < config->n_listen; i++) {
@@ -470,7 +472,10 @@ int reactor_listen(struct reactor *r, struct config *config)
 		if (!r->index)
 			log_info("listening address=%s", text);
 	}
-	return listener_watch(r, true);
+	err = listener_watch(r, true);
+	if (err)
+		log_error("listen reactor=%u error=\"%s\"", r->index, strerror(-err));
+	return err;
 }
 
 static void close_fd(int fd)

@@ -176,6 +176,30 @@ TEST_F(daemon, watches_come_back)
 	}
 }
 
+/* Where there are too few from the start it says so, whatever it is that has none. */
+TEST_F(daemon, no_watch_at_the_start)
+{
+	char max[32] = "";
+	int more, err = -1;
+
+	if (!getenv("SOCKBEAT_TEST_MACHINE"))
+		SKIP(return, "takes watches away from all: only with SOCKBEAT_TEST_MACHINE=1");
+	ASSERT_TRUE(file_read(MAX_WATCHES, max, sizeof(max)));
+	for (more = 0; err && more < 20; more++) {
+		EXPECT_TRUE(leave_watches(more));
+		err = start_limited(self, variant, 0, (const char *const[]){ NULL });
+		EXPECT_EQ(0, file_write(MAX_WATCHES, max));
+		if (err) {
+			EXPECT_NE(0, sockbeatd_wait(&self->d));
+			EXPECT_NE(NULL, strstr(self->d.log, strerror(ENOSPC))) {
+				TH_LOG("room for %d: %s", more, self->d.log);
+			}
+		}
+	}
+	EXPECT_EQ(0, err);
+	EXPECT_LE(3, more);
+}
+
 /* The module has room for the first of them; log and statistics say of all why not. */
 TEST_F(daemon, reactors_have_one_engine)
 {
