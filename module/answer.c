@@ -140,11 +140,14 @@ static u32 sb_offload_room(struct sock *sk)
 {
 	u32 headers = SB_HEADER_BYTES + inet_csk(sk)->icsk_ext_hdr_len;
 	const struct dst_entry *dst = __sk_dst_get(sk);
-	u32 mss = tcp_sk(sk)->mss_cache, mtu;
+	u32 mss = tcp_sk(sk)->mss_cache;
 
-	mtu = dst ? dst_mtu(dst) : 0;
-	if (dst && mtu != inet_csk(sk)->icsk_pmtu_cookie)
-		mss = min(mss, max(mtu, headers) - headers);
+	if (dst) {
+		u32 mtu = dst_mtu(dst);
+
+		if (mtu != inet_csk(sk)->icsk_pmtu_cookie)
+			mss = min(mss, max(mtu, headers) - headers);
+	}
 	return clamp_t(u32, mss, SB_OPTION_BYTES,
 		       SB_OPTION_BYTES + SB_OFFLOAD_BYTES) - SB_OPTION_BYTES;
 }
