@@ -75,6 +75,21 @@ static inline int client(FIXTURE_DATA(daemon) *self)
 	return client_at("127.0.0.1", self->d.port);
 }
 
+/* Whether the daemon has begun to end: nobody listens any more. */
+static inline bool refuses(FIXTURE_DATA(daemon) *self)
+{
+	uint64_t until_ms = now_ms() + PATIENCE_MS;
+	int fd;
+
+	while (now_ms() < until_ms) {
+		fd = client(self);
+		if (fd < 0)
+			return true;
+		close(fd);
+	}
+	return false;
+}
+
 static inline bool put(int fd, const void *data, size_t len)
 {
 	return send(fd, data, len, MSG_NOSIGNAL) == (ssize_t)len;

@@ -226,21 +226,6 @@ TEST_F(daemon, sigterm_answers_what_arrived)
 	close(idle);
 }
 
-/* Whether the daemon has begun to end: nobody listens any more. */
-static bool refuses(FIXTURE_DATA(daemon) *self)
-{
-	uint64_t until_ms = now_ms() + PATIENCE_MS;
-	int fd;
-
-	while (now_ms() < until_ms) {
-		fd = client(self);
-		if (fd < 0)
-			return true;
-		close(fd);
-	}
-	return false;
-}
-
 /* A client whose TCP takes little more than @bytes before it reads. */
 static int narrow_client(FIXTURE_DATA(daemon) *self, int bytes)
 {

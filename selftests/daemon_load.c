@@ -84,15 +84,7 @@ TEST_F(daemon, a_thousand_from_one_address)
 
 static int client_from(FIXTURE_DATA(daemon) *self, const char *from)
 {
-	struct sockaddr_in sa = { .sin_family = AF_INET };
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	inet_pton(AF_INET, from, &sa.sin_addr);
-	if (bind(fd, (struct sockaddr *)&sa, sizeof(sa)))
-		return -1;
-	inet_pton(AF_INET, "127.0.0.1", &sa.sin_addr);
-	sa.sin_port = htons(self->d.port);
-	return connect(fd, (struct sockaddr *)&sa, sizeof(sa)) ? -1 : fd;
+	return tcp_connect_from(AF_INET, from, "127.0.0.1", self->d.port);
 }
 
 TEST_F(daemon, a_thousand_against_a_limit)

@@ -4,8 +4,6 @@
  * frame waits for sockbeatd itself.
  */
 #define _GNU_SOURCE
-#include <linux/sockios.h>
-#include <sys/ioctl.h>
 #include "daemon_load.h"
 
 static int frame_timeout_ms(void)

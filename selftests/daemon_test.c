@@ -75,23 +75,25 @@ TEST_F(daemon, byte_by_byte)
 	close(fd);
 }
 
+/* With max_frame_bytes=1024. */
+static const struct {
+	const char *cause, *wire;
+	size_t len;
+} bad[] = {
+	{ "bad_length", "\0\7\0\0\0\0\0\0", 8 },
+	{ "bad_length", "\0\0\0\1\0\0\0\0", 8 },
+	{ "bad_length", "\x04\x01\0\1\0\0\0\0", 8 },	/* over max_frame_bytes */
+	{ "bad_length", "\0\11\0\0\0\0\0\0x", 9 },	/* heartbeat with a body */
+	{ "bad_crc", "\0\11\0\1\0\0\0\0x", 9 },
+	{ "bad_crc", "\0\10\0\0\0\0\0\1", 8 },
+	{ "bad_type", "\0\10\0\3\0\0\0\0", 8 },
+	{ "bad_request", "\0\10\0\2\0\0\0\0", 8 },
+	{ "bad_type", "\0\10\377\377\0\0\0\0", 8 },
+	{ "bad_length", "GET / HTTP/1.1\r\n\r\n", 18 },
+};
+
 TEST_F(daemon, bad_frames_end_the_connection)
 {
-	static const struct {
-		const char *cause, *wire;
-		size_t len;
-	} bad[] = {
-		{ "bad_length", "\0\7\0\0\0\0\0\0", 8 },
-		{ "bad_length", "\0\0\0\1\0\0\0\0", 8 },
-		{ "bad_length", "\x04\x01\0\1\0\0\0\0", 8 },	/* over max_frame_bytes */
-		{ "bad_length", "\0\11\0\0\0\0\0\0x", 9 },	/* heartbeat with a body */
-		{ "bad_crc", "\0\11\0\1\0\0\0\0x", 9 },
-		{ "bad_crc", "\0\10\0\0\0\0\0\1", 8 },
-		{ "bad_type", "\0\10\0\3\0\0\0\0", 8 },
-		{ "bad_request", "\0\10\0\2\0\0\0\0", 8 },
-		{ "bad_type", "\0\10\377\377\0\0\0\0", 8 },
-		{ "bad_length", "GET / HTTP/1.1\r\n\r\n", 18 },
-	};
 	int other, fd;
 
 	START("max_frame_bytes=1024");
@@ -118,13 +120,7 @@ TEST_F(daemon, bad_frames_end_the_connection)
 static void bad_frame_behind(FIXTURE_DATA(daemon) *self, struct __test_metadata *_metadata,
 			     int sleeps)
 {
-	static const struct { const char *cause, *wire; } bad[] = {
-		{ "bad_length", "\0\7\0\0\0\0\0\0" },
-		{ "bad_crc", "\0\10\0\0\0\0\0\1" },
-		{ "bad_type", "\0\10\0\3\0\0\0\0" },
-		{ "bad_request", "\0\10\0\2\0\0\0\0" },
-	};
-	uint8_t wire[3 * SLEEP_BYTES + 8];
+	uint8_t wire[3 * SLEEP_BYTES + 32];
 
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
 		long long before = closed(self, bad[i].cause);
@@ -133,8 +129,8 @@ static void bad_frame_behind(FIXTURE_DATA(daemon) *self, struct __test_metadata 
 
 		for (int n = 0; n < sleeps; n++)
 			len += wire_sleep(wire + len, n ? 0 : 100, "0123456789abcdef", TOKEN_BYTES);
-		memcpy(wire + len, bad[i].wire, 8);
-		ASSERT_TRUE(put(fd, wire, len + 8));
+		memcpy(wire + len, bad[i].wire, bad[i].len);
+		ASSERT_TRUE(put(fd, wire, len + bad[i].len));
 		EXPECT_TRUE(expect(fd, wire, len)) TH_LOG("%s", bad[i].cause);
 		EXPECT_TRUE(expect_end(fd));
 		EXPECT_EQ(before + 1, closed(self, bad[i].cause)) TH_LOG("%s", bad[i].cause);
@@ -147,7 +143,7 @@ static void bad_frame_behind(FIXTURE_DATA(daemon) *self, struct __test_metadata 
  */
 TEST_F(daemon, bad_frame_behind_a_sleep)
 {
-	START("max_client_jobs=1");
+	START("max_client_jobs=1", "max_frame_bytes=1024");
 	bad_frame_behind(self, _metadata, 1);
 	bad_frame_behind(self, _metadata, 3);
 }

@@ -4,7 +4,6 @@
  * everything else to the application untouched.
  */
 #define _GNU_SOURCE
-#include <linux/sockios.h>
 #include <sys/epoll.h>
 
 #include "owner.h"
@@ -384,7 +383,6 @@ static void send_options(struct __test_metadata *_metadata, int fd, int len)
 /* A loopback connection whose client has another address than its server. */
 static void pair_from(SELF, const char *server, const char *client, int option_bytes)
 {
-	struct sockaddr_in6 to = { .sin6_family = AF_INET6 }, from = to;
 	uint16_t port;
 	int fd;
 
@@ -392,12 +390,8 @@ static void pair_from(SELF, const char *server, const char *client, int option_b
 	ASSERT_LE(0, fd);
 	if (option_bytes)
 		send_options(_metadata, fd, option_bytes);
-	ASSERT_EQ(1, inet_pton(AF_INET6, server, &to.sin6_addr));
-	ASSERT_EQ(1, inet_pton(AF_INET6, client, &from.sin6_addr));
-	to.sin6_port = htons(port);
-	self->pair.client = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	ASSERT_EQ(0, bind(self->pair.client, (void *)&from, sizeof(from)));
-	ASSERT_EQ(0, connect(self->pair.client, (void *)&to, sizeof(to)));
+	self->pair.client = tcp_connect_from(AF_INET6, client, server, port);
+	ASSERT_LE(0, self->pair.client);
 	self->pair.server = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
 	ASSERT_LE(0, self->pair.server);
 	close(fd);
@@ -405,11 +399,9 @@ static void pair_from(SELF, const char *server, const char *client, int option_b
 
 static bool is_acknowledged(int fd)
 {
-	int unacked = 1;
-
-	for (uint64_t end = now_ms() + PATIENCE_MS; unacked && now_ms() < end; usleep(1000))
-		ioctl(fd, SIOCOUTQ, &unacked);
-	return !unacked;
+	for (uint64_t end = now_ms() + PATIENCE_MS; tcp_unacked(fd) && now_ms() < end; )
+		usleep(1000);
+	return !tcp_unacked(fd);
 }
 
 /* TCP has not taken in yet that the path has become narrow, so that what is one

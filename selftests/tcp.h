@@ -8,6 +8,7 @@
 
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sched.h>
@@ -15,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -23,39 +25,72 @@ struct pair {
 	int client;
 };
 
+union tcp_address {
+	struct sockaddr sa;
+	struct sockaddr_in v4;
+	struct sockaddr_in6 v6;
+};
+
+/* Its length. */
+static inline socklen_t tcp_address(union tcp_address *to, int family, const char *addr,
+				    uint16_t port)
+{
+	memset(to, 0, sizeof(*to));
+	to->sa.sa_family = family;
+	if (family == AF_INET) {
+		inet_pton(family, addr, &to->v4.sin_addr);
+		to->v4.sin_port = htons(port);
+		return sizeof(to->v4);
+	}
+	inet_pton(family, addr, &to->v6.sin6_addr);
+	to->v6.sin6_port = htons(port);
+	return sizeof(to->v6);
+}
+
 static inline int tcp_listen(int family, const char *addr, uint16_t *port)
 {
-	struct sockaddr_in6 sa6 = { .sin6_family = AF_INET6 };
-	struct sockaddr_in sa4 = { .sin_family = AF_INET };
-	struct sockaddr *sa = family == AF_INET ? (void *)&sa4 : (void *)&sa6;
-	socklen_t len = family == AF_INET ? sizeof(sa4) : sizeof(sa6);
+	union tcp_address sa;
+	socklen_t len = tcp_address(&sa, family, addr, 0);
 	int one = 1, fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-	inet_pton(family, addr, family == AF_INET ? (void *)&sa4.sin_addr :
-						   (void *)&sa6.sin6_addr);
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-	if (fd < 0 || bind(fd, sa, len) || listen(fd, 4096) || getsockname(fd, sa, &len)) {
+	if (fd < 0 || bind(fd, &sa.sa, len) || listen(fd, 4096) ||
+	    getsockname(fd, &sa.sa, &len)) {
 		close(fd);
 		return -1;
 	}
-	*port = ntohs(family == AF_INET ? sa4.sin_port : sa6.sin6_port);
+	*port = ntohs(family == AF_INET ? sa.v4.sin_port : sa.v6.sin6_port);
+	return fd;
+}
+
+/* @from: an address of this host, or NULL */
+static inline int tcp_connect_from(int family, const char *from, const char *addr, uint16_t port)
+{
+	union tcp_address local, remote;
+	socklen_t len = tcp_address(&remote, family, addr, port);
+	int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (from)
+		tcp_address(&local, family, from, 0);
+	if (fd >= 0 && ((from && bind(fd, &local.sa, len)) || connect(fd, &remote.sa, len))) {
+		close(fd);
+		return -1;
+	}
 	return fd;
 }
 
 static inline int tcp_connect(int family, const char *addr, uint16_t port)
 {
-	struct sockaddr_in6 sa6 = { .sin6_family = AF_INET6, .sin6_port = htons(port) };
-	struct sockaddr_in sa4 = { .sin_family = AF_INET, .sin_port = htons(port) };
-	int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	return tcp_connect_from(family, NULL, addr, port);
+}
 
-	inet_pton(family, addr, family == AF_INET ? (void *)&sa4.sin_addr :
-						   (void *)&sa6.sin6_addr);
-	if (fd >= 0 && connect(fd, family == AF_INET ? (void *)&sa4 : (void *)&sa6,
-			       family == AF_INET ? sizeof(sa4) : sizeof(sa6))) {
-		close(fd);
-		return -1;
-	}
-	return fd;
+/* Bytes that the other end's TCP has not acknowledged. */
+static inline int tcp_unacked(int fd)
+{
+	int bytes = -1;
+
+	ioctl(fd, SIOCOUTQ, &bytes);
+	return bytes;
 }
 
 /* Loopback connections; 0 on success. */
