@@ -3,6 +3,9 @@
 # kernels below ~/.cache/sockbeat (SOCKBEAT_CACHE).  The module's own rules are
 # in Kbuild, the daemon's in daemon/Makefile.
 
+# Neither make nor Kbuild can do with one.
+$(if $(filter-out 1,$(words $(CURDIR))),$(error there is a space in the path '$(CURDIR)': move the directory))
+
 PREFIX	?= /usr/local
 KVER	?= $(shell uname -r)
 KDIR	?= /lib/modules/$(KVER)/build
@@ -11,6 +14,8 @@ KMOD	:= $(BUILD)/module
 VERSION	:= $(shell sed -n 's/^PACKAGE_VERSION="\(.*\)"/\1/p' dkms.conf)
 DKMS_SRC := /usr/src/sockbeat-$(VERSION)
 SUDO	:= $(if $(filter-out 0,$(shell id -u)),sudo)
+# What Debian's package has is not ours to replace.
+PACKAGED = [ "$$(dpkg-query -W -f '$${db:Status-Status}' sockbeat-dkms 2>/dev/null)" = installed ]
 
 ##@ Build
 all:		## the daemon, and the module if the running kernel's headers are there
@@ -51,27 +56,40 @@ unload:		## rmmod it
 
 dkms:		## hand the module to DKMS: add, build, install
 dkms: deps-dkms
+	@! $(PACKAGED) || { echo "the package sockbeat-dkms has given the module to DKMS: apt-get purge sockbeat-dkms" >&2; exit 1; }
 	-[ ! -e /var/lib/dkms/sockbeat/$(VERSION) ] || $(SUDO) dkms remove sockbeat/$(VERSION) --all
 	$(SUDO) rm -rf $(DKMS_SRC)
 	$(SUDO) install -d $(DKMS_SRC)
 	$(SUDO) cp -r dkms.conf Kbuild COPYING module uapi $(DKMS_SRC)
 	$(SUDO) dkms add sockbeat/$(VERSION)
 	$(SUDO) dkms build sockbeat/$(VERSION) -k $(KVER)
+# DKMS keeps a module of the same version that it finds, such as `make install` leaves.
+	$(SUDO) rm -f /lib/modules/$(KVER)/extra/sockbeat.ko* /lib/modules/$(KVER)/updates/sockbeat.ko*
 	$(SUDO) dkms install sockbeat/$(VERSION) -k $(KVER)
 
-install:	## daemon, library and, if built, module (PREFIX=, DESTDIR=)
+install:	## daemon, library and, if built and not DKMS's, module (PREFIX=, DESTDIR=)
 	$(MAKE) -C daemon install PREFIX=$(PREFIX) DESTDIR=$(DESTDIR)
-	[ ! -e $(KMOD)/sockbeat.ko ] || [ ! -e $(KDIR)/Makefile ] || \
-		$(MAKE) -C $(KDIR) M=$(KMOD) INSTALL_MOD_PATH=$(DESTDIR) modules_install
-	[ ! -e $(KMOD)/sockbeat.ko ] || [ ! -e $(KDIR)/Makefile ] || [ "$(DESTDIR)" ] || depmod $(KVER)
+	@if [ ! "$(DESTDIR)" ] && [ -e /var/lib/dkms/sockbeat ]; then \
+		echo "The module is DKMS's: it is not installed again."; \
+	elif [ -e $(KMOD)/sockbeat.ko ] && [ -e $(KDIR)/Makefile ]; then \
+		$(MAKE) -C $(KDIR) M=$(KMOD) INSTALL_MOD_PATH=$(DESTDIR) modules_install && \
+		{ [ "$(DESTDIR)" ] || depmod $(KVER); }; \
+	fi
 	[ "$(DESTDIR)" ] || ldconfig
 
 uninstall:	## what install put there, and the module out of DKMS
 	$(MAKE) -C daemon uninstall PREFIX=$(PREFIX) DESTDIR=$(DESTDIR)
+	[ "$(DESTDIR)" ] || ldconfig
+	@if [ ! "$(DESTDIR)" ] && $(PACKAGED); then \
+		echo "The module is the package sockbeat-dkms's: it stays."; \
+	else \
+		$(MAKE) --no-print-directory uninstall-module; \
+	fi
+
+uninstall-module:
 	find $(DESTDIR)/lib/modules/$(KVER) -path '*/extra/*' -o -path '*/updates/*' 2>/dev/null | \
 		grep '/sockbeat\.ko' | xargs -r rm -f
 	[ "$(DESTDIR)" ] || [ ! -e /lib/modules/$(KVER)/modules.dep ] || depmod $(KVER)
-	[ "$(DESTDIR)" ] || ldconfig
 	[ "$(DESTDIR)" ] || [ ! -e /var/lib/dkms/sockbeat/$(VERSION) ] || dkms remove sockbeat/$(VERSION) --all
 	[ "$(DESTDIR)" ] || rm -rf $(DKMS_SRC)
 
@@ -156,7 +174,7 @@ bench-offload: kselftest
 	@selftests/vm/run --icount --memory 6144 --timeout 900 --name bench-offload --prog 'bench_offload $(BENCH_ARGS)' \
 		--file "$$(command -v redis-check-rdb):usr/bin/redis-server"
 
-profile-offload: ## where these instructions go, stage by stage and function by function
+profile-offload:	## where these instructions go, stage by stage and function by function
 profile-offload: kselftest
 	@selftests/vm/run --icount --trace build/profile.trace --memory 6144 --timeout 900 --name profile-offload \
 		--prog 'bench_offload quick' --prog 'cat /proc/kallsyms' \
@@ -176,6 +194,6 @@ help:		## this
 	@awk -F ':\t+## ' '/^##@/ { print "\n" substr($$0, 5) } NF == 2 { printf "  %-16s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: all module daemon deps deps-all deps-build deps-vm deps-kernels deps-dkms deps-packages clean run load unload dkms \
-	install uninstall check check-unit check-vm check-static check-kernels check-debug check-mutants check-stream check-churn check-fuzz-user check-fuzz-netlink check-soak check-trust check-packages \
+	install uninstall uninstall-module check check-unit check-vm check-static check-kernels check-debug check-mutants check-stream check-churn check-fuzz-user check-fuzz-netlink check-soak check-trust check-packages \
 	coverage kselftest \
 	bench-daemon bench-offload profile-offload ynl ynl-check help
