@@ -147,19 +147,25 @@ TEST_F(daemon, watches_come_back)
 {
 	struct rlimit limit = { 32, 1024 };
 	char max[32] = "";
-	int fd[60], port;
+	uint8_t echo[16];
+	size_t len = wire_echo(echo, sizeof(echo) - 8, 1);
+	int fd[60], served, port;
 
 	if (!getenv("SOCKBEAT_TEST_MACHINE"))
 		SKIP(return, "takes watches away from all: only with SOCKBEAT_TEST_MACHINE=1");
 	ASSERT_TRUE(file_read(MAX_WATCHES, max, sizeof(max)));
 	START_LIMITED(1024, "listen=127.0.0.1:0,127.0.0.2:0");
 	port = number_at(self->d.log, "listening address=127.0.0.2:");
+	served = client(self);
+	ASSERT_TRUE(is_served(served));
 	ASSERT_EQ(0, prlimit(self->d.pid, RLIMIT_NOFILE, &limit, NULL));
 	for (int i = 0; i < 60; i++) {
 		fd[i] = i % 2 ? client(self) : client_at("127.0.0.2", port);
 		ASSERT_TRUE(put(fd[i], wire_heartbeat, 8));
 	}
 	EXPECT_NE(NULL, log_wait(&self->d, "accept paused"));
+	/* Who was accepted last has his watch when it comes round to this. */
+	EXPECT_TRUE(put(served, echo, len) && expect(served, echo, len));
 	/* No retry takes some of what is counted while it is. */
 	EXPECT_EQ(0, file_write(MAX_WATCHES, "0"));
 	poll(NULL, 0, 500);
@@ -174,6 +180,7 @@ TEST_F(daemon, watches_come_back)
 		ASSERT_TRUE(expect(fd[i], wire_heartbeat, 8)) TH_LOG("client %d", i);
 		close(fd[i]);
 	}
+	close(served);
 }
 
 /* Where there are too few from the start it says so, whatever it is that has none. */

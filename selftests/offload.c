@@ -391,7 +391,7 @@ static void pair_from(SELF, const char *server, const char *client, int option_b
 	if (option_bytes)
 		send_options(_metadata, fd, option_bytes);
 	self->pair.client = tcp_connect_from(AF_INET6, client, server, port);
-	ASSERT_LE(0, self->pair.client);
+	ASSERT_LE(0, self->pair.client) TH_LOG("%s", strerror(errno));
 	self->pair.server = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
 	ASSERT_LE(0, self->pair.server);
 	close(fd);
