@@ -178,7 +178,7 @@ void act_guard(struct builtin *b, uint64_t now_ms);
 void peer_arm(struct builtin *b, struct peer *peer, uint64_t when_ms);
 void peer_arm_live(struct builtin *b, struct peer *peer, uint64_t now_ms);
 void peer_await(struct builtin *b, struct peer *peer, uint64_t when_ms, uint64_t now_ms);
-uint64_t peer_again_ms(const struct peer *peer, uint64_t now_ms);
+uint64_t peer_again_ms(const struct builtin *b, const struct peer *peer, uint64_t now_ms);
 uint32_t peer_limit_ms(const struct builtin *b, const struct peer *peer);
 bool peer_clear(struct builtin *b, struct peer *peer, uint64_t now_ms);
 void peer_gone(struct builtin *b, struct peer *peer);

@@ -93,13 +93,14 @@ void peer_arm_live(struct builtin *b, struct peer *peer, uint64_t now_ms)
 
 /**
  * peer_again_ms - when a peer whose silence was told is to be looked at again
+ * @b: the session
  * @peer: the peer
  * @now_ms: sb_now_ms()
  */
-uint64_t peer_again_ms(const struct peer *peer, uint64_t now_ms)
+uint64_t peer_again_ms(const struct builtin *b, const struct peer *peer, uint64_t now_ms)
 {
 	return now_ms + (peer->policy.trigger == SOCKBEAT_TRIGGER_LEVEL ?
-			 peer->policy.renotify_ms : peer->policy.timeout_ms);
+			 peer->policy.renotify_ms : peer_limit_ms(b, peer));
 }
 
 /**
@@ -403,7 +404,7 @@ static void check_silent(struct builtin *b, struct peer *peer, uint64_t now_ms)
 		return;
 	if (peer->pending == TELL_NOTHING && peer->policy.trigger == SOCKBEAT_TRIGGER_LEVEL)
 		ready_push(b, peer, TELL_SILENT);
-	peer_await(b, peer, peer->pending == TELL_NOTHING ? peer_again_ms(peer, now_ms) :
+	peer_await(b, peer, peer->pending == TELL_NOTHING ? peer_again_ms(b, peer, now_ms) :
 							    UINT64_MAX, now_ms);
 }
 

@@ -193,7 +193,7 @@ static void change(struct builtin *b, struct peer *peer, const struct sockbeat_p
 		peer_arm_live(b, peer, now_ms);
 	else if (peer->state == SOCKBEAT_STATE_SILENT && !peer_revive(b, peer, now_ms))
 		peer_await(b, peer, peer->pending == TELL_NOTHING ?
-				    peer_again_ms(peer, now_ms) : UINT64_MAX, now_ms);
+				    peer_again_ms(b, peer, now_ms) : UINT64_MAX, now_ms);
 }
 
 static int builtin_set(struct sockbeat *sb, struct sockbeat_peer *peers, size_t n)
@@ -311,7 +311,7 @@ static void delivered(struct builtin *b, struct peer *peer, uint64_t now_ms)
 	if (peer->state == SOCKBEAT_STATE_SILENT ||
 	    (peer->state == SOCKBEAT_STATE_GONE &&
 	     peer->policy.trigger == SOCKBEAT_TRIGGER_LEVEL))
-		peer_await(b, peer, peer_again_ms(peer, now_ms), now_ms);
+		peer_await(b, peer, peer_again_ms(b, peer, now_ms), now_ms);
 }
 
 /* Has a peer been heard that was to be reported? */

@@ -9,14 +9,12 @@
  * tried again later, and the rest is handed to a work item of the session's
  * user, so that whoever manages to block it blocks only what is his.
  */
+#include <linux/math64.h>
 #include <linux/slab.h>
 #include <net/tcp.h>
 
 #include "sockbeat.h"
 #include "trace.h"
-
-/* When to look again at a peer that could not be ended. */
-#define SB_ACT_RETRY_MS		1000
 
 /* When a silent peer has fallen silent. */
 static u64 sb_act_silent_ms(const struct sb_peer *peer)
@@ -31,6 +29,12 @@ static u64 sb_act_at_ms(const struct sb_peer *peer)
 			       peer->policy.act_after_ms);
 }
 
+static u32 sb_act_retry_ms(const struct sb_guard *guard)
+{
+	/* A guard may hold a mass of them; its end gives them a window's time. */
+	return guard->active ? max_t(u32, SB_ACT_RETRY_MS, guard->window_ms) : SB_ACT_RETRY_MS;
+}
+
 /**
  * sb_act_due_ms - when to look at a silent peer because the kernel may act
  * @peer: the peer
@@ -40,22 +44,34 @@ static u64 sb_act_at_ms(const struct sb_peer *peer)
  */
 u64 sb_act_due_ms(const struct sb_peer *peer)
 {
-	const struct sb_guard *guard = &peer->session->guard;
 	u64 now_ms = sb_now_ms(), at_ms = sb_act_at_ms(peer);
-	u32 retry_ms = SB_ACT_RETRY_MS;
 
 	if (peer->policy.action == SOCKBEAT_ACTION_NOTIFY)
 		return U64_MAX;
 	if (at_ms > now_ms)
 		return at_ms;
-	/* A guard may hold a mass of them; its end gives them a window's time. */
-	if (guard->active)
-		retry_ms = max(retry_ms, guard->window_ms);
-	/* A look is also when a level-triggered peer is told again. */
-	if (peer->pending == SB_TELL_NOTHING &&
-	    peer->policy.trigger == SOCKBEAT_TRIGGER_LEVEL)
-		retry_ms = min(retry_ms, peer->policy.renotify_ms);
-	return now_ms + retry_ms;
+	return now_ms + sb_act_retry_ms(&peer->session->guard);
+}
+
+/**
+ * sb_act_is_told - whether a look at a silent peer is one that tells of it again
+ * @peer: a level-triggered peer
+ * @now_ms: sb_now_ms()
+ *
+ * The looks of tries to end a peer may come more often than its renotify_ms: of
+ * them tells the first one of each such time of its silence.
+ *
+ * Context: session->lock held.
+ */
+bool sb_act_is_told(const struct sb_peer *peer, u64 now_ms)
+{
+	const struct sb_session *session = peer->session;
+	u32 since_told_ms;
+
+	if (peer->policy.action == SOCKBEAT_ACTION_NOTIFY || now_ms < sb_act_at_ms(peer))
+		return true;
+	div_u64_rem(now_ms - sb_act_silent_ms(peer), peer->policy.renotify_ms, &since_told_ms);
+	return since_told_ms < sb_act_retry_ms(&session->guard) + session->tick_ms;
 }
 
 /* What is to be done to a peer by now. */
@@ -85,8 +101,12 @@ void sb_act_check(struct sb_peer *peer, u64 now_ms)
 {
 	struct sb_session *session = peer->session;
 
-	if (peer->acting || sb_act_wanted(peer, now_ms) == SOCKBEAT_END_NONE)
+	if (peer->acting)
 		return;
+	if (sb_act_wanted(peer, now_ms) == SOCKBEAT_END_NONE) {
+		peer->deferred = false;
+		return;
+	}
 	if (WARN_ON_ONCE(session->n_act == ARRAY_SIZE(session->act)))
 		return;
 	sock_hold(peer->sk);
@@ -133,6 +153,9 @@ static enum sockbeat_end sb_act_decide(struct sb_peer *peer, enum sb_act_may may
 	if (end != SOCKBEAT_END_NONE && sb_act_is_deferred(peer, may)) {
 		stats->acts_deferred++;
 		end = SOCKBEAT_END_NONE;
+		peer->deferred = true;
+		/* From now on: it may have waited in line. */
+		sb_peer_await(peer, U64_MAX);
 	}
 	peer->acting = end != SOCKBEAT_END_NONE;
 	peer->acted = peer->acting ? peer->policy.action : SOCKBEAT_ACTION_NOTIFY;

@@ -243,8 +243,15 @@ static void sb_peer_tell_heard(struct sb_peer *peer)
  */
 u64 sb_peer_again_ms(const struct sb_peer *peer, u64 now_ms)
 {
-	return now_ms + (peer->policy.trigger == SOCKBEAT_TRIGGER_LEVEL ?
-			 peer->policy.renotify_ms : peer->policy.timeout_ms);
+	u32 again_ms = peer->policy.renotify_ms;
+
+	/* Who is told once is looked at for its return only. */
+	if (peer->policy.trigger == SOCKBEAT_TRIGGER_EDGE)
+		again_ms = sb_peer_limit_ms(peer);
+	/* A look is a try, too, to end whom the last one gave time to be heard. */
+	if (peer->state == SOCKBEAT_STATE_SILENT && peer->deferred)
+		again_ms = max_t(u32, again_ms, SB_ACT_RETRY_MS);
+	return now_ms + again_ms;
 }
 
 /**
@@ -258,16 +265,20 @@ u64 sb_peer_again_ms(const struct sb_peer *peer, u64 now_ms)
 bool sb_peer_revive(struct sb_peer *peer, u64 now_ms)
 {
 	struct sb_session *session = peer->session;
+	u64 idle_ms;
 
 	lockdep_assert_held(&session->lock);
 
-	if (sb_peer_idle_ms(peer, now_ms) >= sb_peer_limit_ms(peer))
+	/* First, as it may change the limit. */
+	idle_ms = sb_peer_idle_ms(peer, now_ms);
+	if (idle_ms >= sb_peer_limit_ms(peer))
 		return false;
 	sb_peer_become(peer, SOCKBEAT_STATE_LIVE);
 	session->stats.recoveries++;
 	peer->acting = false;
 	peer->acted = SOCKBEAT_ACTION_NOTIFY;
 	peer->shut_out = false;
+	peer->deferred = false;
 	sb_peer_tell_heard(peer);
 	sb_peer_arm(peer, now_ms);
 	return true;
@@ -283,8 +294,9 @@ bool sb_peer_revive(struct sb_peer *peer, u64 now_ms)
  */
 bool sb_peer_clear(struct sb_peer *peer, u64 now_ms)
 {
-	if (peer->policy.suspect_percent &&
-	    sb_peer_idle_ms(peer, now_ms) >= sb_peer_suspect_ms(peer))
+	u64 idle_ms = sb_peer_idle_ms(peer, now_ms);
+
+	if (peer->policy.suspect_percent && idle_ms >= sb_peer_suspect_ms(peer))
 		return false;
 	peer->suspect = false;
 	sb_peer_tell_heard(peer);
@@ -325,11 +337,15 @@ static void sb_peer_check_live(struct sb_peer *peer, u64 now_ms)
 /* It is time to tell of a peer again, or for the kernel to act, or both. */
 static void sb_peer_check_silent(struct sb_peer *peer, u64 now_ms)
 {
+	bool was_tried = peer->acting || peer->deferred;
+
 	if (sb_peer_revive(peer, now_ms))
 		return;
 	sb_act_check(peer, now_ms);
+	/* Whom the first try ends is not told of again. */
 	if (peer->pending == SB_TELL_NOTHING &&
-	    peer->policy.trigger == SOCKBEAT_TRIGGER_LEVEL && !peer->acting)
+	    peer->policy.trigger == SOCKBEAT_TRIGGER_LEVEL &&
+	    (was_tried || !peer->acting) && sb_act_is_told(peer, now_ms))
 		sb_event_push(peer, SB_TELL_SILENT);
 	if (peer->pending != SB_TELL_NOTHING)
 		sb_peer_await(peer, U64_MAX);

@@ -75,7 +75,7 @@ static int sb_entry_parse(struct sb_entry *entry, unsigned long key,
 	if (err)
 		return err;
 	for (i = 0; i <= SOCKBEAT_A_PEER_MAX; i++) {
-		if (tb[i] && !((key | allowed) & BIT(i))) {
+		if (tb[i] && !((key | allowed) & BIT_ULL(i))) {
 			NL_SET_ERR_MSG_ATTR(extack, tb[i],
 					    "request does not take this attribute of a peer");
 			return -EINVAL;

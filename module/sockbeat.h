@@ -129,6 +129,8 @@ struct sb_policy {
  *	   session->lock
  * @shut_out: it could not be heard when the kernel would have ended it last;
  *	      session->lock
+ * @deferred: since it was heard last the kernel could not end it yet;
+ *	      session->lock
  */
 struct sb_peer {
 	struct sb_wheel_node node;
@@ -164,6 +166,7 @@ struct sb_peer {
 	u64 acting : 1;
 	u64 acted : 2;
 	u64 shut_out : 1;
+	u64 deferred : 1;
 };
 
 /**
@@ -267,6 +270,9 @@ struct sb_session_profile {
  * one go.
  */
 #define SB_CHECK_CHUNK	64
+
+/* When to look again at a peer that could not be ended. */
+#define SB_ACT_RETRY_MS	1000
 
 /**
  * struct sb_acts - sockets to be ended; whoever has it
@@ -418,6 +424,7 @@ static inline u64 sb_peer_handle(const struct sb_peer *peer)
 
 /* act.c: what the kernel does by itself to silent peers, and what guards it */
 u64 sb_act_due_ms(const struct sb_peer *peer);
+bool sb_act_is_told(const struct sb_peer *peer, u64 now_ms);
 void sb_act_check(struct sb_peer *peer, u64 now_ms);
 void sb_act_run(struct sb_session *session);
 void sb_acts_do(struct sb_acts *acts);

@@ -364,15 +364,20 @@ TEST_F(act, who_is_shut_out_is_kept)
 	EXPECT_EQ(1, STAT(ABORTS));
 }
 
-/* Nor is it ended before it can know that there is room again. */
-TEST_F(act, who_was_shut_out_is_kept)
+static void let_in_again(struct __test_metadata *_metadata, FIXTURE_DATA(act) *self,
+			   uint32_t renotify_ms)
 {
 	uint64_t handle, deferred;
+	struct event ev = {};
 	struct pair pair;
 
 	SESSION(TIMEOUT_MS, 3000);
 	SESSION(ACTION, SOCKBEAT_ACTION_ABORT);
 	handle = track(_metadata, self, &pair);
+	if (renotify_ms) {
+		PEER(handle, TRIGGER, SOCKBEAT_TRIGGER_LEVEL);
+		PEER(handle, RENOTIFY_MS, renotify_ms);
+	}
 	fill_up(_metadata, pair.client);
 	ASSERT_EQ(0, netns_enter(self->cable.away));
 	ASSERT_EQ(0, sh("tc qdisc add dev away root netem delay 500ms"));
@@ -383,8 +388,54 @@ TEST_F(act, who_was_shut_out_is_kept)
 	/* The kernel tries again a second after it tried last. */
 	usleep(800000);
 	read_on(pair.server, 100);
-	EVENT(HEARD, handle);
+	while (ev.kind != SOCKBEAT_EVENT_KIND_HEARD) {
+		ASSERT_TRUE(client_event(&self->c, &ev, 20000)) TH_LOG("no HEARD");
+		ASSERT_NE(SOCKBEAT_EVENT_KIND_GONE, ev.kind);
+	}
 	EXPECT_EQ(0, STAT(ABORTS));
+}
+
+/* Nor is it ended before it can know that there is room again. */
+TEST_F(act, who_was_shut_out_is_kept)
+{
+	let_in_again(_metadata, self, 0);
+}
+
+/* However often it is looked at meanwhile. */
+TEST_F(act, who_was_shut_out_is_kept_and_told)
+{
+	let_in_again(_metadata, self, 200);
+}
+
+/* Whom the kernel cannot end is told again as often as before it tried. */
+TEST_F(act, who_cannot_be_ended_is_told_again)
+{
+	uint64_t handle, deferred, from_ms, told, n = 0;
+	struct event ev = {};
+	struct pair pair;
+
+	SESSION(TIMEOUT_MS, 3000);
+	SESSION(ACTION, SOCKBEAT_ACTION_ABORT);
+	handle = track(_metadata, self, &pair);
+	PEER(handle, TRIGGER, SOCKBEAT_TRIGGER_LEVEL);
+	PEER(handle, RENOTIFY_MS, 2500);
+	fill_up(_metadata, pair.client);
+	EVENT(SILENT, handle);
+	while (!STAT(ACTS_DEFERRED))
+		usleep(10000);
+	deferred = STAT(ACTS_DEFERRED);
+	from_ms = now_ms();
+	while (STAT(ACTS_DEFERRED) < deferred + 10) {
+		if (!client_event(&self->c, &ev, 50))
+			continue;
+		ASSERT_EQ(SOCKBEAT_EVENT_KIND_SILENT, ev.kind);
+		n++;
+	}
+	told = (now_ms() - from_ms) / 2500;
+	EXPECT_LE(told, n + 1);
+	EXPECT_GE(told + 1, n);
+	close(pair.server);
+	close(pair.client);
 }
 
 /* But not who reads nothing himself, until nobody can send any more. */

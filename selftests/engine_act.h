@@ -195,21 +195,41 @@ TEST_F(session, a_rhythm_is_of_its_source)
 	EXPECT_EQ(60000, info_of(_metadata, self, peer.handle).limit_ms);
 }
 
-/* A steady peer is missed after some beats, whatever its timeout. */
-TEST_F(session, follows_a_rhythm)
+/* A peer that was heard in a rhythm; returns when it was heard last. */
+static uint64_t beat_steadily(SELF, enum sockbeat_trigger trigger, uint64_t *handle)
 {
-	struct sockbeat_event event;
-	struct sockbeat_info info;
-	uint64_t handle, heard_ms = 0;
+	uint64_t heard_ms = 0;
 
 	start(_metadata, self, (struct sockbeat_opts){ .timeout_ms = 60000, .adaptive_beats = 3,
-						       .adaptive_min_ms = 600 });
-	handle = add(_metadata, self, self->v4.server, 0);
+						       .adaptive_min_ms = 600, .trigger = trigger });
+	*handle = add(_metadata, self, self->v4.server, 0);
 	for (int i = 0; i < 12; i++) {
 		send_byte(_metadata, self, self->v4.client);
 		heard_ms = clock_ms();
 		quiet(_metadata, self, 300);
 	}
+	return heard_ms;
+}
+
+/* Its return is told as soon as its silence was. */
+TEST_F(session, follows_a_rhythm_again)
+{
+	uint64_t handle;
+
+	beat_steadily(_metadata, self, SOCKBEAT_TRIGGER_EDGE, &handle);
+	event_of(_metadata, self, SILENT, handle, 3000);
+	send_byte(_metadata, self, self->v4.client);
+	event_of(_metadata, self, HEARD, handle, 3000);
+}
+
+/* A steady peer is missed after some beats, whatever its timeout. */
+TEST_F(session, follows_a_rhythm)
+{
+	struct sockbeat_event event;
+	struct sockbeat_info info;
+	uint64_t handle, heard_ms;
+
+	heard_ms = beat_steadily(_metadata, self, SOCKBEAT_TRIGGER_LEVEL, &handle);
 	info = info_of(_metadata, self, handle);
 	EXPECT_EQ(60000, info.timeout_ms);
 	EXPECT_GT(3000, info.limit_ms);
