@@ -454,8 +454,9 @@ TEST_F(offload, path_that_became_narrow_for_options)
 	FIXTURE_DATA(offload) there = { };
 
 	ASSERT_LE(0, netns_new());
-	/* The address's own route would come before ours. */
-	ASSERT_EQ(0, sh("ip addr add ::2 dev lo nodad && ip -6 route del table local local ::2 dev lo"));
+	/* Its own routes would come before ours. */
+	ASSERT_EQ(0, sh("ip addr add ::2 dev lo nodad noprefixroute && "
+			"ip -6 route del table local local ::2 dev lo"));
 	narrow(_metadata, &there, "::1", "::2", "ip -6 route replace table local local ::2 dev lo",
 	       1280, 784);
 }
