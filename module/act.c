@@ -29,10 +29,13 @@ static u64 sb_act_at_ms(const struct sb_peer *peer)
 			       peer->policy.act_after_ms);
 }
 
-static u32 sb_act_retry_ms(const struct sb_guard *guard)
+/* Of a silence that is told again, how much since that was due last. */
+static u32 sb_act_since_told_ms(const struct sb_peer *peer, u64 now_ms)
 {
-	/* A guard may hold a mass of them; its end gives them a window's time. */
-	return guard->active ? max_t(u32, SB_ACT_RETRY_MS, guard->window_ms) : SB_ACT_RETRY_MS;
+	u32 since_ms;
+
+	div_u64_rem(now_ms - sb_act_silent_ms(peer), peer->policy.renotify_ms, &since_ms);
+	return since_ms;
 }
 
 /**
@@ -44,13 +47,22 @@ static u32 sb_act_retry_ms(const struct sb_guard *guard)
  */
 u64 sb_act_due_ms(const struct sb_peer *peer)
 {
+	const struct sb_guard *guard = &peer->session->guard;
 	u64 now_ms = sb_now_ms(), at_ms = sb_act_at_ms(peer);
+	u32 until_told_ms;
 
 	if (peer->policy.action == SOCKBEAT_ACTION_NOTIFY)
 		return U64_MAX;
 	if (at_ms > now_ms)
 		return at_ms;
-	return now_ms + sb_act_retry_ms(&peer->session->guard);
+	/* A guard may hold a mass of them; its end gives them a window's time. */
+	if (guard->active)
+		return now_ms + max_t(u32, SB_ACT_RETRY_MS, guard->window_ms);
+	/* One look does for both rather than that the next try tells too late. */
+	until_told_ms = peer->policy.renotify_ms - sb_act_since_told_ms(peer, now_ms);
+	if (peer->policy.trigger == SOCKBEAT_TRIGGER_LEVEL && until_told_ms < 2 * SB_ACT_RETRY_MS)
+		return now_ms + max_t(u32, SB_ACT_RETRY_MS, until_told_ms);
+	return now_ms + SB_ACT_RETRY_MS;
 }
 
 /**
@@ -58,20 +70,16 @@ u64 sb_act_due_ms(const struct sb_peer *peer)
  * @peer: a level-triggered peer
  * @now_ms: sb_now_ms()
  *
- * The looks of tries to end a peer may come more often than its renotify_ms: of
- * them tells the first one of each such time of its silence.
+ * Tries to end a peer may come more often than its renotify_ms: of them tells the
+ * first one of each such time of its silence.
  *
  * Context: session->lock held.
  */
 bool sb_act_is_told(const struct sb_peer *peer, u64 now_ms)
 {
-	const struct sb_session *session = peer->session;
-	u32 since_told_ms;
-
-	if (peer->policy.action == SOCKBEAT_ACTION_NOTIFY || now_ms < sb_act_at_ms(peer))
-		return true;
-	div_u64_rem(now_ms - sb_act_silent_ms(peer), peer->policy.renotify_ms, &since_told_ms);
-	return since_told_ms < sb_act_retry_ms(&session->guard) + session->tick_ms;
+	return peer->policy.action == SOCKBEAT_ACTION_NOTIFY || now_ms < sb_act_at_ms(peer) ||
+	       peer->session->guard.active ||
+	       sb_act_since_told_ms(peer, now_ms) < SB_ACT_RETRY_MS;
 }
 
 /* What is to be done to a peer by now. */
