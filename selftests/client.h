@@ -42,7 +42,7 @@ struct client {
 	uint64_t min, max;	/* what it takes, where it is a number */
 	char *tx;
 	char *rx;
-	char *early;		/* an event that came before an answer */
+	char *early;		/* events that came before an answer */
 	int early_len;
 	struct event queue[65];	/* the rest of a message, for client_event() */
 	int queued, taken;
@@ -136,14 +136,12 @@ static inline int client_talk(struct client *c, struct nlmsghdr *req,
 			return -errno;
 		for (nlh = (void *)c->rx; mnl_nlmsg_ok(nlh, len);
 		     nlh = mnl_nlmsg_next(nlh, &len)) {
-			/* One event may overtake the answer to a bind. More
-			 * of them want a client of their own.
-			 */
+			/* Events may overtake the answer to a bind. */
 			if (nlh->nlmsg_seq != seq) {
-				if (c->early_len)
+				if (c->early_len + NLMSG_ALIGN(nlh->nlmsg_len) > CLIENT_BUF)
 					return -EPROTO;
-				memcpy(c->early, nlh, nlh->nlmsg_len);
-				c->early_len = nlh->nlmsg_len;
+				memcpy(c->early + c->early_len, nlh, nlh->nlmsg_len);
+				c->early_len += NLMSG_ALIGN(nlh->nlmsg_len);
 				continue;
 			}
 			if (nlh->nlmsg_type == NLMSG_ERROR) {
@@ -591,9 +589,10 @@ static inline int client_events(struct client *c, struct event *ev, int max,
 
 	left = deadline_ms - now_ms();
 	if (c->early_len) {
-		len = c->early_len;
+		len = NLMSG_ALIGN(((struct nlmsghdr *)c->early)->nlmsg_len);
 		memcpy(c->rx, c->early, len);
-		c->early_len = 0;
+		c->early_len -= len;
+		memmove(c->early, c->early + len, c->early_len);
 	} else if (poll(&pfd, 1, left > 0 ? left : 0) <= 0) {
 		return 0;
 	} else {
