@@ -29,6 +29,11 @@ static u64 sb_act_at_ms(const struct sb_peer *peer)
 			       peer->policy.act_after_ms);
 }
 
+static bool sb_act_is_due(const struct sb_peer *peer, u64 now_ms)
+{
+	return peer->policy.action != SOCKBEAT_ACTION_NOTIFY && now_ms >= sb_act_at_ms(peer);
+}
+
 /* Of a silence that is told again, how much since that was due last. */
 static u32 sb_act_since_told_ms(const struct sb_peer *peer, u64 now_ms)
 {
@@ -58,11 +63,13 @@ u64 sb_act_due_ms(const struct sb_peer *peer)
 	/* A guard may hold a mass of them; its end gives them a window's time. */
 	if (guard->active)
 		return now_ms + max_t(u32, SB_ACT_RETRY_MS, guard->window_ms);
+	if (peer->policy.trigger == SOCKBEAT_TRIGGER_EDGE)
+		return now_ms + SB_ACT_RETRY_MS;
 	/* One look does for both rather than that the next try tells too late. */
 	until_told_ms = peer->policy.renotify_ms - sb_act_since_told_ms(peer, now_ms);
-	if (peer->policy.trigger == SOCKBEAT_TRIGGER_LEVEL && until_told_ms < 2 * SB_ACT_RETRY_MS)
-		return now_ms + max_t(u32, SB_ACT_RETRY_MS, until_told_ms);
-	return now_ms + SB_ACT_RETRY_MS;
+	if (until_told_ms >= 2 * SB_ACT_RETRY_MS)
+		return now_ms + SB_ACT_RETRY_MS;
+	return now_ms + max_t(u32, SB_ACT_RETRY_MS, until_told_ms);
 }
 
 /**
@@ -77,8 +84,7 @@ u64 sb_act_due_ms(const struct sb_peer *peer)
  */
 bool sb_act_is_told(const struct sb_peer *peer, u64 now_ms)
 {
-	return peer->policy.action == SOCKBEAT_ACTION_NOTIFY || now_ms < sb_act_at_ms(peer) ||
-	       peer->session->guard.active ||
+	return !sb_act_is_due(peer, now_ms) || peer->session->guard.active ||
 	       sb_act_since_told_ms(peer, now_ms) < SB_ACT_RETRY_MS;
 }
 
@@ -87,8 +93,7 @@ static enum sockbeat_end sb_act_wanted(const struct sb_peer *peer, u64 now_ms)
 {
 	struct sb_session *session = peer->session;
 
-	if (peer->state != SOCKBEAT_STATE_SILENT ||
-	    peer->policy.action == SOCKBEAT_ACTION_NOTIFY || now_ms < sb_act_at_ms(peer))
+	if (peer->state != SOCKBEAT_STATE_SILENT || !sb_act_is_due(peer, now_ms))
 		return SOCKBEAT_END_NONE;
 	if (session->guard.active) {
 		session->stats.acts_guarded++;
