@@ -340,17 +340,32 @@ static void fill_up(struct __test_metadata *_metadata, int fd)
 		ASSERT_LT(0, write(fd, buf, sizeof(buf)));
 }
 
+/* Track a client whose bytes find no room here, level-triggered where it is said how
+ * often it is to be told. It may all be here long before the next look.
+ */
+static uint64_t shut_out(struct __test_metadata *_metadata, FIXTURE_DATA(act) *self,
+			 struct pair *pair, uint32_t renotify_ms)
+{
+	uint64_t handle;
+
+	SESSION(TIMEOUT_MS, 3000);
+	SESSION(ACTION, SOCKBEAT_ACTION_ABORT);
+	handle = track(_metadata, self, pair);
+	if (renotify_ms) {
+		PEER(handle, TRIGGER, SOCKBEAT_TRIGGER_LEVEL);
+		PEER(handle, RENOTIFY_MS, renotify_ms);
+	}
+	fill_up(_metadata, pair->client);
+	return handle;
+}
+
 /* Whose bytes find no room here cannot be heard: that is not its fault. */
 TEST_F(act, who_is_shut_out_is_kept)
 {
 	struct pair pair;
 	uint64_t handle;
 
-	/* It may all be here long before the next look. */
-	SESSION(TIMEOUT_MS, 3000);
-	SESSION(ACTION, SOCKBEAT_ACTION_ABORT);
-	handle = track(_metadata, self, &pair);
-	fill_up(_metadata, pair.client);
+	handle = shut_out(_metadata, self, &pair, 0);
 	EVENT(SILENT, handle);
 	while (STAT(ACTS_DEFERRED) < 3)
 		usleep(50000);
@@ -368,17 +383,9 @@ static void let_in_again(struct __test_metadata *_metadata, FIXTURE_DATA(act) *s
 			   uint32_t renotify_ms)
 {
 	uint64_t handle, deferred;
-	struct event ev = {};
 	struct pair pair;
 
-	SESSION(TIMEOUT_MS, 3000);
-	SESSION(ACTION, SOCKBEAT_ACTION_ABORT);
-	handle = track(_metadata, self, &pair);
-	if (renotify_ms) {
-		PEER(handle, TRIGGER, SOCKBEAT_TRIGGER_LEVEL);
-		PEER(handle, RENOTIFY_MS, renotify_ms);
-	}
-	fill_up(_metadata, pair.client);
+	handle = shut_out(_metadata, self, &pair, renotify_ms);
 	ASSERT_EQ(0, netns_enter(self->cable.away));
 	ASSERT_EQ(0, sh("tc qdisc add dev away root netem delay 500ms"));
 	ASSERT_EQ(0, netns_enter(self->cable.home));
@@ -388,10 +395,7 @@ static void let_in_again(struct __test_metadata *_metadata, FIXTURE_DATA(act) *s
 	/* The kernel tries again a second after it tried last. */
 	usleep(800000);
 	read_on(pair.server, 100);
-	while (ev.kind != SOCKBEAT_EVENT_KIND_HEARD) {
-		ASSERT_TRUE(client_event(&self->c, &ev, 20000)) TH_LOG("no HEARD");
-		ASSERT_NE(SOCKBEAT_EVENT_KIND_GONE, ev.kind);
-	}
+	EVENT_BEHIND_SILENCE(HEARD, handle);
 	EXPECT_EQ(0, STAT(ABORTS));
 }
 
@@ -414,12 +418,7 @@ TEST_F(act, who_cannot_be_ended_is_told_again)
 	struct event ev = {};
 	struct pair pair;
 
-	SESSION(TIMEOUT_MS, 3000);
-	SESSION(ACTION, SOCKBEAT_ACTION_ABORT);
-	handle = track(_metadata, self, &pair);
-	PEER(handle, TRIGGER, SOCKBEAT_TRIGGER_LEVEL);
-	PEER(handle, RENOTIFY_MS, 2500);
-	fill_up(_metadata, pair.client);
+	handle = shut_out(_metadata, self, &pair, 2500);
 	EVENT(SILENT, handle);
 	while (!STAT(ACTS_DEFERRED))
 		usleep(10000);

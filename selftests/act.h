@@ -56,15 +56,16 @@ FIXTURE_TEARDOWN(act)
 	ASSERT_EQ(handle_, ev_.handle);							\
 	ev_; })
 
-/* The kernel may be done with a peer before its silence was told. */
-#define GONE(handle_) ({								\
+/* However often its silence is told before, which need not be at all. */
+#define EVENT_BEHIND_SILENCE(wanted, handle_) ({					\
 	struct event ev_ = {};								\
 	do {										\
-		ASSERT_TRUE(client_event(&self->c, &ev_, 20000)) TH_LOG("no GONE");	\
+		ASSERT_TRUE(client_event(&self->c, &ev_, 20000)) TH_LOG("no " #wanted);	\
 		ASSERT_EQ(handle_, ev_.handle);						\
 	} while (ev_.kind == SOCKBEAT_EVENT_KIND_SILENT);				\
-	ASSERT_EQ(SOCKBEAT_EVENT_KIND_GONE, ev_.kind);					\
+	ASSERT_EQ(SOCKBEAT_EVENT_KIND_##wanted, ev_.kind);				\
 	ev_; })
+#define GONE(handle_) EVENT_BEHIND_SILENCE(GONE, handle_)
 
 static inline uint64_t track(struct __test_metadata *_metadata, FIXTURE_DATA(act) *self,
 			     struct pair *pair)
